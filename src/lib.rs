@@ -4,4 +4,5 @@
 
 pub mod digest;
 pub mod error;
+pub mod manifest;
 pub mod progress;
