@@ -6,10 +6,19 @@
 compile_error!("sizes of bundles do not fit into this machine's usize");
 
 pub mod bundle;
+pub mod cli;
 pub mod digest;
 pub mod error;
+#[cfg(feature = "pack")]
+pub mod images;
 pub mod input;
+#[cfg(feature = "pack")]
+pub mod inspect;
 pub mod manifest;
+#[cfg(feature = "pack")]
+pub mod medium;
+#[cfg(feature = "pack")]
+pub mod pack;
 pub mod progress;
 #[cfg(feature = "pack")]
 pub mod signing;

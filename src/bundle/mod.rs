@@ -1,6 +1,7 @@
 //! The bundle: its format in both directions. `bundle/FORMAT.md` describes it for everybody else.
 
 pub mod copylist;
+mod export;
 #[cfg(feature = "pack")]
 mod grouping;
 pub mod index;
