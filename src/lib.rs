@@ -4,4 +4,6 @@
 
 pub mod digest;
 pub mod error;
+#[cfg(feature = "pack")]
+pub mod images;
 pub mod progress;
