@@ -154,7 +154,12 @@ impl fmt::Display for Report {
                     1 => String::new(),
                     n => format!("  in {n} images"),
                 };
-                writeln!(f, "  layer  {}  {:>9}{shared}", layer.diff_id.short(12), bytes(layer.bytes))?;
+                writeln!(
+                    f,
+                    "  layer  {}  {:>9}{shared}",
+                    layer.diff_id.short(12),
+                    bytes(layer.bytes)
+                )?;
             }
         }
         Ok(())

@@ -178,7 +178,9 @@ pub fn complete(
 
 fn readme(bundle: &str, manifest: &Manifest, key_id: &str) -> Result<String> {
     let images: Vec<String> = manifest.image.iter().map(|image| image.name.clone()).collect();
-    minijinja::Environment::new()
+    let mut environment = minijinja::Environment::new();
+    environment.set_keep_trailing_newline(true);
+    environment
         .render_str(
             README,
             minijinja::context! {

@@ -119,7 +119,10 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> 
     members.extend(texts("profiles", &PROFILES));
     members.extend(texts("units", &UNITS));
     members.extend(
-        images.iter().zip(&manifest.image).map(|(image, e)| (e.config_member(), image.config.clone())),
+        images
+            .iter()
+            .zip(&manifest.image)
+            .map(|(image, e)| (e.config_member(), image.config.clone())),
     );
 
     let name = medium::bundle_name(&manifest);
@@ -131,12 +134,8 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> 
             manifest.name, manifest.version, manifest.release, manifest.platform
         ),
     };
-    let contents = Contents {
-        members,
-        layers: &sources,
-        level: request.level,
-        threads: request.threads,
-    };
+    let contents =
+        Contents { members, layers: &sources, level: request.level, threads: request.threads };
     let written =
         writer::write(file, partial.path(), &contents, &signer, request.cancelled, progress)?;
     partial.keep()?;
@@ -339,7 +338,8 @@ mod tests {
 
     #[test]
     fn the_images_own_munge() {
-        let passwd = b"root:x:0:0:root:/root:/bin/bash\nmunge:x:101:102::/var/lib/munge:/bin/false\n";
+        let passwd =
+            b"root:x:0:0:root:/root:/bin/bash\nmunge:x:101:102::/var/lib/munge:/bin/false\n";
         assert_eq!(munge_owner(passwd), Some(Owner { uid: 101, gid: 102 }));
         assert_eq!(munge_owner(b"munge:x:a:b\n"), None);
         assert_eq!(munge_owner(b"amunge:x:1:1\n\xff\n"), None);

@@ -69,8 +69,7 @@ impl Progress for Bars {
             }
             Bars::Plain(tasks) => {
                 let now = Instant::now();
-                lock(tasks)
-                    .insert(task.to_owned(), Task { total, done: 0, begun: now, told: now });
+                lock(tasks).insert(task.to_owned(), Task { total, done: 0, begun: now, told: now });
             }
             Bars::Silent => {}
         }

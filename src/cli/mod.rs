@@ -38,7 +38,10 @@ pub fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let plain = !c.is_control() || c == '\n' || c == '\t';
-            plain.then_some(c).into_iter().chain((!plain).then(|| c.escape_default()).into_iter().flatten())
+            plain
+                .then_some(c)
+                .into_iter()
+                .chain((!plain).then(|| c.escape_default()).into_iter().flatten())
         })
         .collect()
 }

@@ -303,7 +303,7 @@ fn summary(outcome: &Outcome, output: &Path, seconds: f64) -> String {
          \n\
          Tell every site by telephone or on paper, never on this medium:\n\
          installer    sha256 {}\n\
-         key {}\n\
+         key          {}\n\
          fingerprint  {}\n",
         manifest.title(),
         manifest.platform,
