@@ -2,7 +2,13 @@
 //!
 //! The modules, lowest first; a module uses only lower ones.
 
+pub mod answers;
+pub mod cli;
 pub mod digest;
+pub mod engine;
 pub mod error;
 pub mod manifest;
+pub mod profile;
 pub mod progress;
+pub mod service;
+pub mod unit;

@@ -1,0 +1,3 @@
+//! The command line: arguments, prompts, bars, tables, exit codes.
+
+pub mod ask;
