@@ -15,6 +15,14 @@ pub mod manifest;
 pub mod trust;
 
 pub mod bundle;
+
+pub mod engine;
+
+pub mod answers;
+pub mod profile;
+pub mod service;
+pub mod unit;
+
 #[cfg(feature = "pack")]
 pub mod images;
 #[cfg(feature = "pack")]

@@ -1,5 +1,6 @@
 //! The programs' faces: arguments, bars, tables, prompts, exit codes. Nothing below this prints.
 
+pub mod ask;
 pub mod bars;
 #[cfg(feature = "pack")]
 pub mod pack;

@@ -1,0 +1,88 @@
+//! Prompts on a terminal.
+
+use std::io::IsTerminal;
+
+use dialoguer::theme::ColorfulTheme;
+use dialoguer::{Confirm, Input, Select};
+
+use crate::answers::{Ask, Item};
+use crate::error::{Error, Result};
+
+/// Asks on the terminal at standard input; prompts go to standard error, so that standard output
+/// keeps to results.
+pub struct Terminal {
+    theme: ColorfulTheme,
+    screen: dialoguer::console::Term,
+}
+
+impl Terminal {
+    /// An error if nobody is there to be asked.
+    pub fn new() -> Result<Self> {
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return Err(Error::usage("there are questions, and no terminal to ask them on")
+                .remedy("give --yes and what it lists with --set KEY=VALUE or --answers FILE"));
+        }
+        Ok(Terminal { theme: ColorfulTheme::default(), screen: dialoguer::console::Term::stderr() })
+    }
+}
+
+/// Interrupted and unreadable prompts are one error: nothing has been changed by then.
+fn unanswered(error: dialoguer::Error) -> Error {
+    let dialoguer::Error::IO(error) = error;
+    // A list hides the cursor while it is shown. Should this fail too, the first error counts.
+    let _ = dialoguer::console::Term::stderr().show_cursor();
+    Error::failed("the question was not answered; nothing was changed").because(error)
+}
+
+impl Ask for Terminal {
+    fn asks(&self) -> bool {
+        true
+    }
+
+    fn note(&mut self, text: &str) -> Result<()> {
+        let text = console_line(text);
+        self.screen.write_line(&text).map_err(|e| unanswered(e.into()))
+    }
+
+    fn choose(&mut self, prompt: &str, items: &[Item], default: Option<usize>) -> Result<usize> {
+        let width = items.iter().map(|item| item.value.len()).max().unwrap_or(0);
+        let lines: Vec<String> = items
+            .iter()
+            .map(|item| console_line(&format!("{:width$}  {}", item.value, item.label)))
+            .collect();
+        Select::with_theme(&self.theme)
+            .with_prompt(console_line(prompt))
+            .items(&lines)
+            .default(default.unwrap_or(0))
+            .interact_on(&self.screen)
+            .map_err(unanswered)
+    }
+
+    fn text(
+        &mut self,
+        prompt: &str,
+        default: Option<&str>,
+        check: &dyn Fn(&str) -> Result<(), String>,
+    ) -> Result<String> {
+        let mut input = Input::<String>::with_theme(&self.theme)
+            .with_prompt(console_line(prompt))
+            .validate_with(|text: &String| check(text));
+        if let Some(default) = default {
+            input = input.default(default.into());
+        }
+        input.interact_text_on(&self.screen).map_err(unanswered)
+    }
+
+    fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool> {
+        Confirm::with_theme(&self.theme)
+            .with_prompt(console_line(prompt))
+            .default(default)
+            .interact_on(&self.screen)
+            .map_err(unanswered)
+    }
+}
+
+/// Text on one line, without what would steer the terminal.
+fn console_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,206 @@
+//! What must hold in a profile beyond its form: names exist, types agree.
+//!
+//! A mistake is found when a bundle is packed and again when it is read, not on the node where a
+//! condition happens to hold for the first time.
+
+use std::collections::BTreeSet;
+
+use toml::Spanned;
+
+use super::template::{names_in_condition, names_in_template, sole_name};
+use super::{Argument, Flag, Profile, Question, Source, Type, Value, is_key};
+use crate::error::Result;
+use crate::manifest::is_repository;
+
+/// Names that every template may use.
+const FIXED: [&str; 3] = ["service", "host", "image"];
+
+impl Profile {
+    /// Refuses a profile that could fail on a host for reasons visible in its text.
+    pub(super) fn check(&self, source: &Source, common: &[Question]) -> Result<()> {
+        let mut names = Names { source, known: FIXED.map(String::from).into(), words: [].into() };
+        if let Err(why) = Type::Text.read(self.summary.get_ref(), "") {
+            return Err(source.error(self.summary.span().start, format!("summary: {why}")));
+        }
+        if !is_repository(self.image.get_ref()) {
+            let what = "image must be a name without registry and tag, such as ovishpc/ldms-samp";
+            return Err(source.error(self.image.span().start, what));
+        }
+        for question in &self.questions {
+            names.question(question)?;
+            if common.iter().any(|other| other.key == question.key) {
+                let what =
+                    format!("every service has a question {} already", question.key.get_ref());
+                return Err(source.error(question.key.span().start, what));
+            }
+        }
+        names.known.extend(common.iter().map(|question| question.key.get_ref().clone()));
+        names.container(self)?;
+        for mount in &self.mounts {
+            names.condition(mount.when.as_ref())?;
+            names.template(&mount.source)?;
+            names.template(&mount.target)?;
+        }
+        for rule in self.checks.iter().chain(&self.ports) {
+            names.condition(rule.when.as_ref())?;
+            names.template(&rule.tcp)?;
+        }
+        for mode in self.munge.iter().flat_map(|munge| &munge.modes) {
+            if !["host", "key", "image-key", "none"].contains(&mode.get_ref().as_str()) {
+                let what = "a munge mode is host, key, image-key or none";
+                return Err(source.error(mode.span().start, what));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names that exist at a place of the profile.
+struct Names<'a> {
+    source: &'a Source<'a>,
+    known: BTreeSet<String>,
+    /// Those of them that stand for several words.
+    words: BTreeSet<String>,
+}
+
+impl Names<'_> {
+    fn question(&mut self, question: &Question) -> Result<()> {
+        let Question { key, ask, help: _, kind, default, choices, env, when } = question;
+        let place = key.span().start;
+        let refuse = |what: String| Err(self.source.error(place, what));
+        let name = key.get_ref().as_str();
+        if !is_key(name) || name == "role" {
+            return refuse(format!(
+                "'{}' cannot be a key: use a-z 0-9 _, beginning with a letter, and not 'role'",
+                name.escape_debug()
+            ));
+        }
+        if self.known.contains(name) {
+            return refuse(format!("the key {name} is taken"));
+        }
+        if (*kind == Type::Choice) == choices.is_empty() {
+            return refuse(format!("{name}: choices belong to type 'choice', and to it alone"));
+        }
+        if ask.is_none() && default.is_none() {
+            return refuse(format!("{name}: what is never asked needs a default"));
+        }
+        if *kind == Type::Words && !env.is_empty() {
+            return refuse(format!("{name}: several words cannot be one variable"));
+        }
+        for variable in env {
+            self.variable(variable)?;
+        }
+        self.condition(when.as_ref())?;
+        if let Some(default) = default {
+            self.default(question, default)?;
+        }
+        self.known.insert(name.to_owned());
+        if *kind == Type::Words {
+            self.words.insert(name.to_owned());
+        }
+        Ok(())
+    }
+
+    fn default(&self, question: &Question, default: &Spanned<Value>) -> Result<()> {
+        let place = default.span().start;
+        if let Value::Text(text) = default.get_ref() {
+            let names = names_in_template(text).map_err(|why| self.source.error(place, why))?;
+            self.exist(&names, place)?;
+            // What depends on the host is tried there.
+            if !names.is_empty() || text == super::HOSTNAME_DIGITS {
+                return Ok(());
+            }
+        }
+        question.accept(default.get_ref(), "").map(drop).map_err(|why| {
+            self.source.error(
+                place,
+                format!("the default of {} does not fit: {why}", question.key.get_ref()),
+            )
+        })
+    }
+
+    fn container(&self, profile: &Profile) -> Result<()> {
+        let container = &profile.container;
+        self.template(&container.network)?;
+        self.template(&container.pid)?;
+        for flag in [&container.privileged, &container.init, &container.unlimited_memlock] {
+            if let Flag::Template(text) = flag.get_ref() {
+                self.text(text, flag.span().start)?;
+            }
+        }
+        for (variable, value) in &container.env {
+            self.variable(variable)?;
+            self.template(value)?;
+        }
+        for argument in &container.args {
+            let place = argument.span().start;
+            let words = match argument.get_ref() {
+                Argument::Word(word) => std::slice::from_ref(word),
+                Argument::When { when, args } => {
+                    self.expression(when, place)?;
+                    args
+                }
+            };
+            for word in words {
+                match sole_name(word) {
+                    Some(name) if self.words.contains(name) => {}
+                    _ => self.text(word, place)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn variable(&self, name: &Spanned<String>) -> Result<()> {
+        if is_variable(name.get_ref()) {
+            return Ok(());
+        }
+        let what = format!("'{}' cannot be a variable's name", name.get_ref().escape_debug());
+        Err(self.source.error(name.span().start, what))
+    }
+
+    fn template(&self, text: &Spanned<String>) -> Result<()> {
+        self.text(text.get_ref(), text.span().start)
+    }
+
+    fn text(&self, text: &str, place: usize) -> Result<()> {
+        let names = names_in_template(text).map_err(|why| self.source.error(place, why))?;
+        self.exist(&names, place)?;
+        match names.iter().find(|name| self.words.contains(*name)) {
+            None => Ok(()),
+            Some(name) => Err(self.source.error(
+                place,
+                format!("{name} is several words: it can only stand alone, as \"{{{{ {name} }}}}\" in args"),
+            )),
+        }
+    }
+
+    fn condition(&self, when: Option<&Spanned<String>>) -> Result<()> {
+        when.map_or(Ok(()), |when| self.expression(when.get_ref(), when.span().start))
+    }
+
+    fn expression(&self, condition: &str, place: usize) -> Result<()> {
+        let names = names_in_condition(condition).map_err(|why| self.source.error(place, why))?;
+        self.exist(&names, place)
+    }
+
+    /// Only questions that stand before this place count: their answers are known by then.
+    fn exist(&self, names: &BTreeSet<String>, place: usize) -> Result<()> {
+        match names.iter().find(|name| !self.known.contains(*name)) {
+            None => Ok(()),
+            Some(name) => Err(self
+                .source
+                .error(place, format!("there is no question {name} up to here"))
+                .remedy(format!("the names known here are {}", list(&self.known)))),
+        }
+    }
+}
+
+fn list(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}

@@ -1,0 +1,100 @@
+//! One question: its proposal for this host, and whether a given answer fits.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::template::{self, Scope};
+use super::{Type, Value};
+
+/// `[[question]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// Its name in answers and in templates.
+    pub key: Spanned<String>,
+    /// The prompt. Without one it is never asked: the default holds unless something else is given.
+    pub ask: Option<String>,
+    /// A line shown above the prompt.
+    pub help: Option<String>,
+    /// What the answer may be.
+    #[serde(rename = "type")]
+    pub kind: Type,
+    /// The proposal: a value, or a template that gives one. Where it gives nothing, or what does
+    /// not fit, there is none.
+    pub default: Option<Spanned<Value>>,
+    /// For `choice`: what can be chosen.
+    #[serde(default)]
+    pub choices: Vec<Choice>,
+    /// Variables of the container's environment that get the answer.
+    #[serde(default)]
+    pub env: Vec<Spanned<String>>,
+    /// It has a meaning only where this holds.
+    pub when: Option<Spanned<String>>,
+}
+
+/// One line of a list to choose from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choice {
+    /// The answer.
+    pub value: String,
+    /// What it means.
+    pub label: String,
+    /// Shown in the list; otherwise it is accepted by name only.
+    #[serde(default = "yes")]
+    pub offered: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Question {
+    /// Whether it has a meaning, given the answers before it.
+    pub fn applies(&self, scope: &Scope) -> Result<bool, String> {
+        self.when.as_ref().map_or(Ok(true), |when| template::holds(when.get_ref(), scope))
+    }
+
+    /// An answer as typed after `--set KEY=` or at the prompt. The error is the reason.
+    pub fn read(&self, text: &str, host_name: &str) -> Result<Value, String> {
+        self.kind.read(text, host_name).and_then(|value| self.choose(value))
+    }
+
+    /// An answer from a file of answers. The error is the reason.
+    pub fn accept(&self, value: &Value, host_name: &str) -> Result<Value, String> {
+        self.kind.accept(value, host_name).and_then(|value| self.choose(value))
+    }
+
+    /// What is proposed on this host; the error says why nothing is.
+    pub fn proposal(&self, scope: &Scope, host_name: &str) -> Result<Value, String> {
+        match self.default.as_ref().map(Spanned::get_ref) {
+            None => Err("there is no default".into()),
+            Some(Value::Text(text)) => {
+                let text = template::render(text, scope)?;
+                if text.is_empty() && self.kind != Type::Words {
+                    return Err("nothing on this host suggests one".into());
+                }
+                self.read(&text, host_name)
+            }
+            Some(value) => self.accept(value, host_name),
+        }
+    }
+
+    fn choose(&self, value: Value) -> Result<Value, String> {
+        match &value {
+            Value::Text(text) if self.kind == Type::Choice => {
+                if self.choices.iter().any(|choice| choice.value == *text) {
+                    return Ok(value);
+                }
+                let offered: Vec<&str> = self
+                    .choices
+                    .iter()
+                    .filter(|choice| choice.offered)
+                    .map(|choice| choice.value.as_str())
+                    .collect();
+                Err(format!("it is one of: {}", offered.join(", ")))
+            }
+            _ => Ok(value),
+        }
+    }
+}

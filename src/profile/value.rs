@@ -1,0 +1,289 @@
+//! Values of answers and the types that profiles give them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+/// One answer, typed. In TOML it is what it looks like.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "true or false, a whole number, a text or a list of texts")]
+pub enum Value {
+    /// `true`, `false`
+    Bool(bool),
+    /// A whole number from 0 on.
+    Number(u64),
+    /// Everything that is neither.
+    Text(String),
+    /// Separate words, such as further options.
+    Words(Vec<String>),
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Value::Bool(value) => serializer.serialize_bool(*value),
+            // TOML's numbers end at 2^63: beyond, the digits are kept as a text.
+            Value::Number(value) if i64::try_from(*value).is_ok() => {
+                serializer.serialize_u64(*value)
+            }
+            Value::Number(value) => serializer.serialize_str(&value.to_string()),
+            Value::Text(value) => serializer.serialize_str(value),
+            Value::Words(value) => value.serialize(serializer),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    /// As it would be written after `--set KEY=`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Bool(value) => value.fmt(f),
+            Value::Number(value) => value.fmt(f),
+            Value::Text(value) => f.write_str(value),
+            Value::Words(value) => f.write_str(&shell_words::join(value)),
+        }
+    }
+}
+
+impl From<&Value> for minijinja::Value {
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::Bool(value) => (*value).into(),
+            Value::Number(value) => (*value).into(),
+            Value::Text(value) => value.as_str().into(),
+            Value::Words(value) => value.clone().into(),
+        }
+    }
+}
+
+/// What an answer may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Type {
+    /// A whole number from 0 to 2^64 - 1.
+    U64,
+    /// The same, or the rule `hostname-digits` that makes it from the host's name.
+    HostNumber,
+    /// A port from 1 to 65535.
+    Port,
+    /// A user's or group's number.
+    Id,
+    /// `true` or `false`; `yes` and `no` are understood.
+    Bool,
+    /// One of the question's choices.
+    Choice,
+    /// Any text on one line, not empty.
+    Text,
+    /// Printable text without spaces, not empty.
+    Word,
+    /// A container's name.
+    Name,
+    /// An absolute path on the host that every engine can mount.
+    Path,
+    /// Words as a shell splits them.
+    Words,
+}
+
+impl Type {
+    /// What to write in place of a value, for messages.
+    pub fn placeholder(self) -> &'static str {
+        match self {
+            Type::U64 | Type::HostNumber | Type::Id => "NUMBER",
+            Type::Port => "PORT",
+            Type::Bool => "true|false",
+            Type::Path => "/PATH",
+            Type::Name => "NAME",
+            Type::Words => "'WORD WORD'",
+            Type::Choice | Type::Text | Type::Word => "VALUE",
+        }
+    }
+
+    /// Reads a value of this type; choices are checked by the question. The error is the reason.
+    pub fn read(self, text: &str, host_name: &str) -> Result<Value, String> {
+        let text = if self == Type::Words { text } else { text.trim() };
+        match self {
+            Type::HostNumber if text == HOSTNAME_DIGITS => {
+                hostname_digits(host_name).map(Value::Number)
+            }
+            Type::U64 | Type::HostNumber => number(text, u64::MAX).map(Value::Number),
+            // The largest means "no user" to the kernel.
+            Type::Id => number(text, u64::from(u32::MAX) - 1).map(Value::Number),
+            Type::Port => match text.parse::<u16>() {
+                Ok(port) if port != 0 && !text.starts_with('+') => Ok(Value::Number(port.into())),
+                _ => Err("a port is a number from 1 to 65535".into()),
+            },
+            Type::Bool => match text {
+                "true" | "yes" => Ok(Value::Bool(true)),
+                "false" | "no" => Ok(Value::Bool(false)),
+                _ => Err("it is either true or false".into()),
+            },
+            Type::Choice | Type::Text => not_empty(text).map(|()| Value::Text(text.into())),
+            Type::Word => {
+                not_empty(text)?;
+                if text.contains(char::is_whitespace) {
+                    return Err("it may hold no space".into());
+                }
+                Ok(Value::Text(text.into()))
+            }
+            Type::Name => container_name(text).map(|()| Value::Text(text.into())),
+            Type::Path => host_path(text).map(|()| Value::Text(text.into())),
+            Type::Words => shell_words::split(text)
+                .map(Value::Words)
+                .map_err(|_| "a quote is opened and not closed".into()),
+        }
+    }
+
+    /// Accepts a value as a file gives it; a number may also be written as a text.
+    pub fn accept(self, value: &Value, host_name: &str) -> Result<Value, String> {
+        match (self, value) {
+            (Type::Words, Value::Words(_)) => Ok(value.clone()),
+            (Type::Words, Value::Text(text)) => self.read(text, host_name),
+            (Type::Words, _) | (_, Value::Words(_)) => {
+                Err(if self == Type::Words { "it is a list of texts" } else { "it is no list" }
+                    .into())
+            }
+            (_, value) => self.read(&value.to_string(), host_name),
+        }
+    }
+}
+
+/// The rule of the documentation's example: nid00100 is 100.
+pub const HOSTNAME_DIGITS: &str = "hostname-digits";
+
+/// The one run of digits in the short host name, as a decimal number.
+fn hostname_digits(host_name: &str) -> Result<u64, String> {
+    let short = host_name.split('.').next().unwrap_or_default();
+    let runs: Vec<&str> =
+        short.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).collect();
+    match runs[..] {
+        [run] => number(run, u64::MAX),
+        [] => Err(format!("the host name '{}' holds no number", short.escape_debug())),
+        _ => Err(format!("the host name '{}' holds several numbers", short.escape_debug())),
+    }
+}
+
+fn number(text: &str, limit: u64) -> Result<u64, String> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse::<u64>()
+        .ok()
+        .filter(|n| digits && *n <= limit)
+        .ok_or_else(|| format!("it is a whole number from 0 to {limit}"))
+}
+
+fn not_empty(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        Err("it is empty".into())
+    } else if text.contains(char::is_control) {
+        Err("it holds a control character".into())
+    } else {
+        Ok(())
+    }
+}
+
+fn container_name(text: &str) -> Result<(), String> {
+    let inside = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    if (2..=60).contains(&text.len())
+        && text.bytes().all(inside)
+        && text.as_bytes()[0].is_ascii_alphanumeric()
+    {
+        Ok(())
+    } else {
+        Err("a container's name is 2 to 60 of a-z A-Z 0-9 _ . -, and begins with a letter or digit"
+            .into())
+    }
+}
+
+/// Whether a path on the host, or in a container, is fit for the engines' `--mount`.
+pub fn host_path(text: &str) -> Result<(), String> {
+    not_empty(text)?;
+    if !text.starts_with('/') {
+        return Err("it must be an absolute path".into());
+    }
+    // Versions of docker and podman disagree about quoting inside --mount.
+    if text.contains([',', '"']) {
+        return Err("docker and podman cannot mount a path with a comma or a double quote".into());
+    }
+    if text.trim() != text {
+        return Err("docker cannot mount a path that begins or ends with a space".into());
+    }
+    if text != "/" && text[1..].split('/').any(|part| ["", ".", ".."].contains(&part)) {
+        return Err("it may hold neither . nor .. nor an empty component".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(kind: Type, text: &str) -> Result<Value, String> {
+        kind.read(text, "nid00100.cluster7")
+    }
+
+    #[test]
+    fn digits_of_the_host_name() {
+        for (name, want) in [
+            ("nid00100", Ok(100)),
+            ("nid10000.cluster7.example", Ok(10000)),
+            ("0", Ok(0)),
+            ("x1000c0s0b0n0", Err("the host name 'x1000c0s0b0n0' holds several numbers".into())),
+            ("login", Err("the host name 'login' holds no number".into())),
+            ("", Err("the host name '' holds no number".into())),
+            ("n99999999999999999999", Err(format!("it is a whole number from 0 to {}", u64::MAX))),
+        ] {
+            assert_eq!(hostname_digits(name), want, "{name}");
+        }
+        assert_eq!(read(Type::HostNumber, "hostname-digits"), Ok(Value::Number(100)));
+        assert!(read(Type::U64, "hostname-digits").is_err());
+    }
+
+    #[test]
+    fn types_keep_their_bounds() {
+        let max = u64::MAX.to_string();
+        for (kind, good) in [
+            (Type::U64, max.as_str()),
+            (Type::Port, " 65535 "),
+            (Type::Id, "4294967294"),
+            (Type::Word, "rdma"),
+            (Type::Name, "samp"),
+            (Type::Path, "/etc/munge/munge key"),
+            (Type::Words, "-v 'a b'"),
+            (Type::Words, ""),
+        ] {
+            assert!(read(kind, good).is_ok(), "{kind:?} {good}");
+        }
+        for (kind, bad) in [
+            (Type::U64, "18446744073709551616"),
+            (Type::U64, "-1"),
+            (Type::U64, "+1"),
+            (Type::U64, ""),
+            (Type::Port, "0"),
+            (Type::Port, "65536"),
+            (Type::Id, "4294967295"),
+            (Type::Bool, "maybe"),
+            (Type::Text, "a\nb"),
+            (Type::Text, ""),
+            (Type::Word, "a b"),
+            (Type::Name, "-rm"),
+            (Type::Name, "a/b"),
+            (Type::Path, "etc"),
+            (Type::Path, "/a,b"),
+            (Type::Path, "/a/../b"),
+            (Type::Path, "/a\"b"),
+            (Type::Path, "//run/munge"),
+            (Type::Path, "/a/"),
+            (Type::Words, "-v 'a"),
+        ] {
+            assert!(read(kind, bad).is_err(), "{kind:?} {bad}");
+        }
+    }
+
+    #[test]
+    fn large_numbers_survive_toml() {
+        let table = std::collections::BTreeMap::from([("compid", Value::Number(u64::MAX))]);
+        let text = toml::to_string(&table).unwrap();
+        let back: std::collections::BTreeMap<String, Value> = toml::from_str(&text).unwrap();
+        let value = Type::HostNumber.accept(&back["compid"], "").unwrap();
+        assert_eq!(value, Value::Number(u64::MAX));
+    }
+}
