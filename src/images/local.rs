@@ -55,7 +55,13 @@ pub(super) struct Listed {
 /// All named images of `engine`.
 pub(super) fn list(engine: Engine) -> Result<Vec<Listed>> {
     let format = "{{.Repository}}:{{.Tag}} {{.ID}}";
-    let out = run(engine, &["image", "ls", "--no-trunc", "--format", format], None)?;
+    let out =
+        run(engine, &["image", "ls", "--no-trunc", "--format", format], None).map_err(|e| {
+            e.remedy(format!(
+                "see that {engine} runs and that you may use it ('{engine} info'), \
+             or take the images from archives: --from PATH"
+            ))
+        })?;
     Ok(String::from_utf8_lossy(&out).lines().filter_map(parse_line).collect())
 }
 
@@ -78,7 +84,7 @@ pub(super) fn pick(
             && tag.is_none_or(|tag| l.reference.tag.as_deref() == Some(tag))
     };
     let fitting: Vec<&Listed> = listed.iter().filter(fits).collect();
-    if fitting.iter().any(|l| l.id != fitting[0].id) {
+    if fitting.windows(2).any(|two| two[0].id != two[1].id) {
         let mut names: Vec<String> = fitting.iter().map(|l| l.reference.to_string()).collect();
         names.sort();
         return Err(Error::usage(format!(
@@ -89,6 +95,12 @@ pub(super) fn pick(
     }
     let references: Vec<Reference> = fitting.iter().map(|l| l.reference.clone()).collect();
     Ok(preferred(&references).cloned())
+}
+
+/// How an engine calls the image `name` under whatever registry and tag.
+pub(super) fn similar(listed: &[Listed], name: &str) -> Vec<String> {
+    let of_name = listed.iter().filter(|l| l.reference.is(name));
+    of_name.map(|l| l.reference.to_string()).collect()
 }
 
 /// Lets `engine` fetch the image `name` and returns the reference it then has it under.
@@ -109,7 +121,10 @@ pub(super) fn pull(
     arguments.extend(platform.as_deref());
     arguments.push(&text);
     run(engine, &arguments, None).map_err(|e| {
-        e.remedy(format!("see that this machine reaches the registry; try: {engine} pull {text}"))
+        e.remedy(format!(
+            "see that {engine} runs ('{engine} info') and reaches the registry; \
+             or leave --pull out"
+        ))
     })?;
     Ok(reference)
 }
@@ -125,8 +140,11 @@ pub(super) fn save(
 ) -> Result<()> {
     let text = reference.to_string();
     let inspected = run(engine, &["image", "inspect", &text], None)?;
-    let (size, registry) =
+    let (size, mut registry) =
         parse_inspect(&inspected).map_err(|e| e.at(format!("{engine} image inspect {text}")))?;
+    // An engine tells of every registry that it knows the image by; this came by one name.
+    registry
+        .retain(|text| Reference::parse(text).is_some_and(|r| r.is_in_repository_of(reference)));
     scratch::room(scratch, size)?;
     let file = scratch::file(scratch)?;
     progress.note(&format!("{engine} saves {text} into {}", scratch.display()));
@@ -137,7 +155,7 @@ pub(super) fn save(
         e.remedy(format!("see that {} has room; try: {engine} save {text}", scratch.display()))
     })?;
     let place = format!("{engine} save {text}");
-    let store = Store::tar(file, &place)?;
+    let store = Store::tar(Arc::new(file), &place)?;
     let from = Arc::new(Provenance::new(format!("{engine}:"), registry));
     let before = answer.found.len();
     let wanted = [name.to_owned()];

@@ -201,9 +201,12 @@ fn ask_engines(
         let listed = local::list(*engine)?;
         let mut still = Vec::new();
         for name in missing {
-            match local::pick(*engine, &listed, registry, name, options.tag.as_deref())? {
-                Some(reference) => to_save.push((*engine, reference, name)),
-                None => still.push(name),
+            let tag = options.tag.as_deref();
+            if let Some(reference) = local::pick(*engine, &listed, registry, name, tag)? {
+                to_save.push((*engine, reference, name));
+            } else {
+                answer.others.extend(local::similar(&listed, name));
+                still.push(name);
             }
         }
         missing = still;
@@ -257,7 +260,7 @@ fn absent(
     let pull = if engine { "let the engine fetch them with --pull, or " } else { "" };
     Error::failed(parts.join("; ")).remedy(format!(
         "{pull}where there is internet, run 'docker pull {reference}' and \
-         'docker save -o {file}.tar {reference}', and add --from {file}.tar; \
+         'docker save -o {file}.tar {reference}', and add --from {file}.tar, and so for each; \
          an image that lacks its name is taken with --from {name}=PATH; \
          leave images out with --only"
     ))

@@ -47,6 +47,13 @@ impl Reference {
             Some(registry) => self.repository == format!("{registry}/{wanted}"),
         }
     }
+
+    /// Whether both differ in nothing but tags, and in whether docker's own registry is written
+    /// out, which docker itself leaves out.
+    pub(super) fn is_in_repository_of(&self, other: &Reference) -> bool {
+        let short = |text: &'_ str| text.strip_prefix("docker.io/").unwrap_or(text).to_owned();
+        short(&self.repository) == short(&other.repository)
+    }
 }
 
 impl fmt::Display for Reference {
@@ -143,6 +150,9 @@ mod tests {
         for text in ["", ":latest", "a//b", "a b", "a\nb", "x:", "ö"] {
             assert!(Reference::parse(text).is_none(), "{text}");
         }
+        let one = |text| Reference::parse(text).unwrap();
+        assert!(one("docker.io/a/b:1").is_in_repository_of(&one("a/b@sha256:00")));
+        assert!(!one("localhost/a/b:1").is_in_repository_of(&one("a/b:1")));
         let port = Reference::parse("registry:5000/a/b").unwrap();
         assert_eq!((port.tag, port.repository.as_str()), (None, "registry:5000/a/b"));
     }

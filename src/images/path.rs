@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::decode::Packing;
 use super::found::{Answer, Question};
 use super::provenance::Provenance;
-use super::store::Store;
+use super::store::{Blob, Store};
 use super::{Options, archive, oci, scratch};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -101,11 +101,13 @@ fn open(path: &Path, options: &Options, progress: &dyn Progress) -> Result<Opene
         Err(e) => return Ok(Opened::Other(e.what().to_owned())),
     };
     let source = short_name(path);
-    let (tar, digest) = if packing == Packing::Plain {
+    let (tar, from) = if packing == Packing::Plain {
         if !is_tar(&head) {
             return Ok(Opened::Other("is neither a tar nor one packed with gzip or zstd".into()));
         }
-        (file, None)
+        let file = Arc::new(file);
+        let whole = Blob::whole(Arc::clone(&file), size, &place);
+        (file, Provenance::archive(source, whole))
     } else {
         progress.note(&format!("unpacking {place} into {}", options.scratch.display()));
         let names = (place.as_str(), source.as_str());
@@ -114,13 +116,13 @@ fn open(path: &Path, options: &Options, progress: &dyn Progress) -> Result<Opene
         if !is_tar(&head_of(&tar).map_err(|e| cannot_read(path, e))?) {
             return Ok(Opened::Other("is packed, but what is packed is no tar".into()));
         }
-        (tar, Some(digest))
+        (Arc::new(tar), Provenance::unpacked(source, digest))
     };
     let store = Store::tar(tar, &place)?;
     if store.find(oci::INDEX)?.is_none() && store.find(archive::MANIFEST)?.is_none() {
         return Ok(Opened::Other("holds no images: no manifest.json and no index.json".into()));
     }
-    Ok(Opened::Images(store, Arc::new(Provenance::archive(source, path.to_owned(), digest))))
+    Ok(Opened::Images(store, Arc::new(from)))
 }
 
 /// The first block of a file, which stays at its start.

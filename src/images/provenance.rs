@@ -1,11 +1,10 @@
 //! Where an image came from: what a bundle's manifest tells a reader about each image.
 
-use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::decode::Reporting;
+use super::store::Blob;
 use crate::digest::{Digest, Hashing};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -15,8 +14,8 @@ use crate::progress::Progress;
 pub(super) struct Provenance {
     /// See [`crate::manifest::Origin::source`].
     pub(super) source: String,
-    /// An archive given as a file; its digest is computed when an image is really taken from it.
-    file: Option<PathBuf>,
+    /// The bytes of an archive; its digest is computed when an image is really taken from it.
+    archive: Option<Blob>,
     digest: OnceLock<Digest>,
     /// See [`crate::manifest::Origin::registry`].
     pub(super) registry: Vec<String>,
@@ -25,36 +24,34 @@ pub(super) struct Provenance {
 impl Provenance {
     /// A source that is no file with a digest of its own.
     pub(super) fn new(source: String, registry: Vec<String>) -> Self {
-        Provenance { source, file: None, digest: OnceLock::new(), registry }
+        Provenance { source, archive: None, digest: OnceLock::new(), registry }
     }
 
-    /// An archive; `digest` where it is already known.
-    pub(super) fn archive(source: String, file: PathBuf, digest: Option<Digest>) -> Self {
-        let known = OnceLock::new();
-        if let Some(digest) = digest {
-            // Nobody else has seen it yet, so it is empty.
-            let _ = known.set(digest);
-        }
-        Provenance { source, file: Some(file), digest: known, registry: Vec::new() }
+    /// A plain archive.
+    pub(super) fn archive(source: String, archive: Blob) -> Self {
+        Provenance { archive: Some(archive), ..Self::new(source, Vec::new()) }
+    }
+
+    /// An archive that had this digest before it was unpacked.
+    pub(super) fn unpacked(source: String, digest: Digest) -> Self {
+        Provenance { digest: OnceLock::from(digest), ..Self::new(source, Vec::new()) }
     }
 
     /// The digest of the archive, computed now if need be.
     pub(super) fn digest(&self, progress: &dyn Progress) -> Result<Option<Digest>> {
-        let Some(path) = &self.file else {
-            return Ok(None);
-        };
         if let Some(known) = self.digest.get() {
             return Ok(Some(*known));
         }
-        let failed = |e: io::Error| Error::failed("cannot be read").at(path.display()).because(e);
-        let file = File::open(path).map_err(failed)?;
+        let Some(archive) = &self.archive else {
+            return Ok(None);
+        };
         let task = format!("reading {}", self.source);
-        progress.begin(&task, file.metadata().map_err(failed)?.len());
+        progress.begin(&task, archive.size());
         let report = |bytes| progress.advance(&task, bytes);
-        let mut hashing = Hashing::new(Reporting { inner: file, report });
+        let mut hashing = Hashing::new(Reporting { inner: archive.open()?, report });
         let copied = io::copy(&mut hashing, &mut io::sink());
         progress.end(&task);
-        copied.map_err(failed)?;
+        copied.map_err(|e| Error::from_io(e, "cannot be read"))?;
         Ok(Some(*self.digest.get_or_init(|| hashing.finish().0)))
     }
 }

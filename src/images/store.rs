@@ -39,9 +39,9 @@ impl Store {
     }
 
     /// The members of the tar in `file`; `place` names it in errors.
-    pub(super) fn tar(file: File, place: &str) -> Result<Self> {
+    pub(super) fn tar(file: Arc<File>, place: &str) -> Result<Self> {
         let members = tarfile::index(&file, place)?;
-        Ok(Store { place: place.into(), inner: Inner::Tar { file: Arc::new(file), members } })
+        Ok(Store { place: place.into(), inner: Inner::Tar { file, members } })
     }
 
     /// What errors call this source.
@@ -126,6 +126,16 @@ enum Bytes {
 }
 
 impl Blob {
+    /// All of an open file of `size` bytes.
+    pub(super) fn whole(file: Arc<File>, size: u64, place: &str) -> Self {
+        Blob {
+            place: place.into(),
+            name: place.into(),
+            bytes: Bytes::Part { file, offset: 0 },
+            size,
+        }
+    }
+
     /// Bytes as stored.
     pub(super) fn size(&self) -> u64 {
         self.size
