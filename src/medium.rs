@@ -178,9 +178,7 @@ pub fn complete(
 
 fn readme(bundle: &str, manifest: &Manifest, key_id: &str) -> Result<String> {
     let images: Vec<String> = manifest.image.iter().map(|image| image.name.clone()).collect();
-    let mut environment = minijinja::Environment::new();
-    environment.set_keep_trailing_newline(true);
-    environment
+    minijinja::Environment::new()
         .render_str(
             README,
             minijinja::context! {
@@ -191,6 +189,8 @@ fn readme(bundle: &str, manifest: &Manifest, key_id: &str) -> Result<String> {
                 images, bundle, key_id,
             },
         )
+        // A template's last line end is not rendered.
+        .map(|text| text + "\n")
         .map_err(|e| Error::failed("cannot write the medium's README").because(e))
 }
 
