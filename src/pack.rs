@@ -103,7 +103,7 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> 
 
     let (layers, users) = distinct_layers(&images);
     let recipes = learn(&layers, request, progress)?;
-    let manifest = manifest(request, &defaults, &images, &recipes)?;
+    let manifest = manifest(request, &defaults, &images, &recipes);
     let layers_bytes = recipes.iter().map(|recipe| recipe.size).sum();
     let sources: Vec<LayerSource<'_>> = recipes
         .into_iter()
@@ -269,7 +269,7 @@ fn manifest(
     defaults: &Defaults,
     images: &[Image],
     recipes: &[Recipe],
-) -> Result<Manifest> {
+) -> Manifest {
     let by_id: HashMap<Digest, &Recipe> =
         recipes.iter().map(|recipe| (recipe.diff_id, recipe)).collect();
     let entries = images
@@ -289,14 +289,14 @@ fn manifest(
         })
         .collect::<Vec<_>>();
     let platform = images.first().map_or_else(Platform::of_this_program, |i| i.platform.clone());
-    Ok(Manifest {
+    Manifest {
         name: request.name.clone().unwrap_or_else(|| defaults.name.clone()),
         version: request.version.clone().unwrap_or_else(|| version_of(&entries)),
         release: request.release,
         platform,
         packer: concat!("ldms-pack ", env!("CARGO_PKG_VERSION")).into(),
         image: entries,
-    })
+    }
 }
 
 /// The version where nobody gave one: the tag that all images share, unless that is `latest`,

@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicBool;
 use crate::bundle::Bundle;
 use crate::error::{Error, Kind, Result};
 use crate::input;
+use crate::manifest::ImageEntry;
 use crate::progress::Progress;
 use crate::trust::Key;
 
@@ -26,10 +27,9 @@ pub fn finish(program: &str, result: Result<()>) -> ExitCode {
 
 /// An error as people read it.
 fn complain(program: &str, error: &Error) {
-    let mut text = format!("{program}: {}\n", printable(&error.to_string()));
-    if let Some(remedy) = error.next_step() {
-        text.push_str(&format!("  what to do: {}\n", printable(remedy)));
-    }
+    let remedy = error.next_step().map(|step| format!("  what to do: {}\n", printable(step)));
+    let text =
+        format!("{program}: {}\n{}", printable(&error.to_string()), remedy.unwrap_or_default());
     // There is nowhere left to say that standard error is closed.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
@@ -93,7 +93,7 @@ pub fn export(bundle: &Bundle, name: &str, progress: &dyn Progress) -> Result<()
         .iter()
         .find(|image| image.name == name || image.short_name() == name)
         .ok_or_else(|| {
-            let known: Vec<&str> = manifest.image.iter().map(|image| image.short_name()).collect();
+            let known: Vec<&str> = manifest.image.iter().map(ImageEntry::short_name).collect();
             Error::usage(format!("image {} is not in the bundle", name.escape_debug()))
                 .at(bundle.place().display())
                 .remedy(format!("it has {}", known.join(", ")))

@@ -155,11 +155,7 @@ impl Blob {
     pub(super) fn open(&self) -> Result<Section> {
         let (file, at) = match &self.bytes {
             Bytes::Part { file, offset } => (Arc::clone(file), *offset),
-            Bytes::File(path) => {
-                let file = File::open(path)
-                    .map_err(|e| Error::failed("cannot be opened").at(path.display()).because(e))?;
-                (Arc::new(file), 0)
-            }
+            Bytes::File(path) => (Arc::new(crate::input::open(path)?), 0),
         };
         Ok(Section { blob: self.clone(), file, at, left: self.size })
     }
