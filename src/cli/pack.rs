@@ -180,7 +180,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
 const PASSWORD_LIMIT: u64 = 4 << 10;
 
 impl Password {
-    fn from_file(&self) -> Result<Option<String>> {
+    fn given(&self) -> Result<Option<String>> {
         let Some(path) = &self.password_file else { return Ok(None) };
         let text = input::text(path, PASSWORD_LIMIT)?;
         match text.lines().next().filter(|line| !line.is_empty()) {
@@ -213,7 +213,7 @@ impl Keygen {
                     .remedy("name another directory; a lost secret key cannot be made again"));
             }
         }
-        let password = match (self.password.from_file()?, self.no_password) {
+        let password = match (self.password.given()?, self.no_password) {
             (Some(password), _) => Some(password),
             (None, true) => None,
             (None, false) => Some(Password::ask("Password for the secret key", true)?),
@@ -252,7 +252,7 @@ const SECRET_LIMIT: u64 = 4 << 10;
 impl Build {
     fn run(self) -> Result<()> {
         let text = input::text(&self.key, SECRET_LIMIT)?;
-        let password = self.password.from_file()?;
+        let password = self.password.given()?;
         let key = SecretKey::parse(&text, &self.key.display().to_string(), || match password {
             Some(password) => Ok(password),
             None => Password::ask(&format!("Password of {}", self.key.display()), false),
