@@ -107,11 +107,10 @@ kill_group() {
 
 # Enters the machine's cgroup, so that its systemd may move the process on, and its namespaces.
 enter_machine() {
-    local group=$1 leader=$2 cgroup
-    shift 2
+    local leader=$1 cgroup
+    shift
     cgroup=$(sed -n 's/^0:://p' "/proc/$leader/cgroup")
-    echo $$ >"/sys/fs/cgroup/${cgroup##*"../"}/cgroup.procs" 2>/dev/null ||
-        echo $$ >"/sys/fs/cgroup/$group/payload/init.scope/cgroup.procs"
+    echo $$ >"/sys/fs/cgroup/$cgroup/cgroup.procs"
     exec nsenter -t "$leader" -m -u -i -n -p -C -- env -i -C /root \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         HOME=/root USER=root LOGNAME=root SHELL=/bin/bash LANG=C.UTF-8 TERM="${TERM:-dumb}" "$@"
@@ -144,7 +143,7 @@ wait_running() {
         alive || break
         if pid=$(leader) && [ "$pid" != "$not" ]; then
             # The bus may not be there yet: then there is no answer.
-            answer=$(with_cgroup2 enter_machine "$group" "$pid" \
+            answer=$(with_cgroup2 enter_machine "$pid" \
                 systemctl is-system-running 2>/dev/null) || true
             case $answer in running|degraded) return 0 ;; esac
         fi
@@ -184,8 +183,8 @@ boot() {
     # A session of its own, so that an interrupt typed at the caller does not reach it.
     setsid unshare --mount --propagation private "$self" --cgroup2 supervise "$state" \
         "$while_pid" </dev/null >>"$state/console.log" 2>&1 &
-    local try
-    for try in $(seq 50); do ! alive || break; sleep 0.1; done
+    local starter=$!
+    until alive || ! kill -0 $starter 2>/dev/null; do sleep 0.02; done
     wait_running '' || { stop; exit 1; }
 }
 
@@ -193,7 +192,7 @@ boot() {
 enter() {
     local pid
     pid=$(leader) || die "no machine is up in $state"
-    exec unshare --mount --propagation private "$self" --cgroup2 enter_machine "$group" "$pid" "$@"
+    exec unshare --mount --propagation private "$self" --cgroup2 enter_machine "$pid" "$@"
 }
 
 # The same as a login does it: in a scope of its own under user.slice.
@@ -205,7 +204,8 @@ enter_session() {
 reboot() {
     local before
     before=$(leader) || die "no machine is up in $state"
-    with_cgroup2 enter_machine "$group" "$before" systemctl reboot
+    # The answer may be cut off by the reboot itself.
+    with_cgroup2 enter_machine "$before" systemctl reboot 2>/dev/null || true
     wait_running "$before" || { stop; exit 1; }
 }
 
