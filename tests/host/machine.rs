@@ -198,21 +198,25 @@ impl Machine {
     /// `systemctl reboot`; returns when the host is up again.
     #[track_caller]
     pub fn reboot(&self) {
-        self.steer("reboot");
+        self.steer("reboot", &[]);
     }
 
     /// Pulls the plug, and boots the host again. Files keep what was written to them, synced
     /// or not: processes are cut, the build machine's cache is not.
     #[track_caller]
     pub fn cut_power(&self) {
-        self.steer("stop");
-        self.steer("boot");
+        self.steer("stop", &[]);
+        self.steer("boot", &["--while", &std::process::id().to_string()]);
     }
 
     #[track_caller]
-    fn steer(&self, verb: &str) {
-        let output =
-            script("machine.sh").arg(verb).arg(&self.state).output().expect("machine.sh starts");
+    fn steer(&self, verb: &str, options: &[&str]) {
+        let output = script("machine.sh")
+            .arg(verb)
+            .arg(&self.state)
+            .args(options)
+            .output()
+            .expect("machine.sh starts");
         if !output.status.success() {
             self.fail(&format!("{verb} failed: {}", String::from_utf8_lossy(&output.stderr)));
         }

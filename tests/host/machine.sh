@@ -61,8 +61,11 @@ supervise() {
     fi
     # nspawn keeps its runtime files here; and this hides the outer systemd and its bus.
     mount -t tmpfs -o mode=755 tmpfs /run
+    # Without volatile, every unmount would wait until all of the build machine's disk is
+    # synced; what that leaves behind to warn of a crash of this machine is of no interest.
+    rm -rf "$state/work/work/incompat"
     mount -t overlay overlay \
-        -o "lowerdir=$(cat "$conf/rootfs"),upperdir=$state/upper,workdir=$state/work" "$state/root"
+        -o volatile,"lowerdir=$(cat "$conf/rootfs"),upperdir=$state/upper,workdir=$state/work" "$state/root"
     local args=(--quiet --boot --directory "$state/root" --machine "$group"
         --register=no --keep-unit --private-network --resolv-conf=off --timezone=off
         --link-journal=no --capability=all
@@ -88,21 +91,23 @@ end_group() {
     kill_group "$group"
 }
 
+group_pids() { find "$1" -name cgroup.procs -exec cat '{}' +; }
+
 # Ends every process of the machine at once, then removes its cgroups.
 kill_group() {
-    local cgroup=/sys/fs/cgroup/$1 try
+    local cgroup=/sys/fs/cgroup/$1
     [ -d "$cgroup" ] || return 0
-    for try in $(seq 200); do
+    for _ in $(seq 200); do
         if [ -e "$cgroup/cgroup.kill" ]; then
             echo 1 >"$cgroup/cgroup.kill"
         else # before Linux 5.14
-            find "$cgroup" -name cgroup.procs -exec cat {} + | xargs -r kill -KILL 2>/dev/null || true
+            group_pids "$cgroup" | xargs -r kill -KILL 2>/dev/null || true
         fi
         find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || true
         [ -d "$cgroup" ] || return 0
         sleep 0.05
     done
-    die "processes of $1 do not end: $(find "$cgroup" -name cgroup.procs -exec cat {} + | xargs)"
+    die "processes of $1 do not end: $(group_pids "$cgroup" | xargs)"
 }
 
 # Enters the machine's cgroup, so that its systemd may move the process on, and its namespaces.
@@ -118,13 +123,20 @@ enter_machine() {
 
 # --- outside ---------------------------------------------------------------------------
 
+# Prints the ids of the machine's processes, nspawn's and the supervisor's included. Zombies
+# have ended, but wait for an init that may be slow; their cgroup is marked '(deleted)'.
+processes() {
+    grep -lsE "^0::.*/$group(/[^ ]*)?\$" /proc/[0-9]*/cgroup | cut -d/ -f3
+}
+
+alive() { [ -n "$(processes)" ]; }
+
 # Prints the process id of the guest's init as seen here: the one process of our cgroup
 # that is process 1 one pid namespace further down.
 leader() {
     local pid depth
     depth=$(awk '/^NSpid:/ { print NF }' /proc/self/status)
-    for pid in $(grep -ls "^0::.*/$group\(/\|\$\)" /proc/[0-9]*/cgroup 2>/dev/null); do
-        pid=${pid#/proc/} pid=${pid%/cgroup}
+    for pid in $(processes); do
         if awk -v want=$((depth + 1)) \
             '/^NSpid:/ { exit !(NF == want && $NF == 1) }' "/proc/$pid/status" 2>/dev/null; then
             echo "$pid"
@@ -133,8 +145,6 @@ leader() {
     done
     return 1
 }
-
-alive() { grep -lqs "^0::.*/$group\(/\|\$\)" /proc/[0-9]*/cgroup; }
 
 # Waits until a guest whose init is not process $1 is up.
 wait_running() {
@@ -213,15 +223,14 @@ stop() {
     with_cgroup2 kill_group "$group"
     # Loop devices of plugged media let go by themselves when their last mount ends, a
     # moment after the machine did.
-    local try
-    for try in $(seq 50); do leftovers >/dev/null && return 0; sleep 0.1; done
+    for _ in $(seq 50); do leftovers >/dev/null && return 0; sleep 0.1; done
     leftovers >&2 || die "the above is left of $state"
 }
 
 leftovers() {
     local found
     found=$(
-        grep -lsE "^0::.*/$group(/|\$)" /proc/[0-9]*/cgroup || true
+        for pid in $(processes || true); do ps -o pid=,args= -p "$pid" || true; done
         grep -sF " $state/" /proc/self/mountinfo || true
         losetup --noheadings --list --output NAME,BACK-FILE | grep -F " $state/" || true
         with_cgroup2 ls -d "/sys/fs/cgroup/$group" 2>/dev/null || true
