@@ -1,0 +1,370 @@
+//! From bundle, answers and facts to what the host shall have: nothing is changed here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::open::Opened;
+use super::{ANSWERS, Request};
+use crate::answers::{
+    Answers, Ask, Host, Settled, Sources, Wanted as WantedRole, Wish, choose_engine, choose_role,
+    settle,
+};
+use crate::bundle::Bundle;
+use crate::engine::Kind;
+use crate::error::{Error, Result};
+use crate::host::Facts;
+use crate::input;
+use crate::manifest::{ImageEntry, Platform};
+use crate::plan::{Content, Wanted, WantedDir, WantedFile, WantedImage, WantedService};
+use crate::profile::Profile;
+use crate::record::{BundleRecord, FileKind, Record};
+use crate::root::{Attr, Root};
+use crate::service::{Munge, Service, check_together};
+use crate::unit::{self, OLDEST_SYSTEMD, Target};
+
+/// Where the program installs itself.
+const PROGRAM: &str = "/usr/local/sbin/ldms-install";
+/// Our directory of configuration.
+const CONFIG: &str = "/etc/ldms";
+/// The target that stands for all services.
+const TARGET: &str = "ldms.target";
+/// Most bytes of a file of answers.
+const ANSWERS_LIMIT: u64 = 1 << 20;
+/// Fewest bytes of a munge key: what munged itself insists on.
+const MUNGE_KEY_LEAST: u64 = 32;
+
+/// The decision.
+pub struct Decided {
+    /// What the host shall have.
+    pub wanted: Wanted,
+    /// Ports that its services take, by service.
+    pub ports: Vec<(String, u16)>,
+    /// What the administrator should know.
+    pub warnings: Vec<String>,
+}
+
+/// Decides everything, asking what is not known.
+pub fn decide(
+    request: &Request,
+    root: &Root,
+    opened: &Opened,
+    record: Option<&Record>,
+    facts: &Facts,
+    ask: &mut dyn Ask,
+) -> Result<Decided> {
+    let bundle = &opened.bundle;
+    check_platform(bundle, root, facts)?;
+    let profiles = profiles(bundle)?;
+    let sources = sources(request, root)?;
+    let wishes = wishes(request, record, &profiles, ask)?;
+    let engine = engine(request, &sources, root, facts, ask)?;
+
+    let host = Host {
+        name: facts.hostname.clone(),
+        munge_socket: facts.munge_socket,
+        munge_key: facts.munge_key,
+    };
+    let mut roles = Vec::new();
+    let mut images = Vec::new();
+    for wish in &wishes {
+        let profile = profile_of(&profiles, &wish.role)?;
+        let image = image_of(bundle, profile)?;
+        roles.push(WantedRole { name: &wish.name, profile, munge: image.munge });
+        images.push(image);
+    }
+    let Settled { mut answers, values } = settle(&roles, &sources, &host, ask)?;
+    answers.engine = Some(engine);
+    let mut services = Vec::new();
+    for (role, image) in roles.iter().zip(&images) {
+        let values = values.get(role.name).cloned().unwrap_or_default();
+        services.push(Service::decide(role, &values, &host, image)?);
+    }
+    check_together(&services)?;
+
+    let target = Target {
+        engine,
+        program: facts
+            .engine(engine)
+            .map_or_else(|| engine.usual_program().into(), |found| found.program.clone()),
+        systemd: facts.systemd.unwrap_or(OLDEST_SYSTEMD),
+        cgroup_v2: facts.cgroup_v2,
+    };
+    let units = unit::files(&services, &target, &bundle.texts("units")?)?;
+
+    let manifest = bundle.manifest();
+    let mut wanted = Wanted::new(
+        BundleRecord {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            release: manifest.release,
+            signer: opened.signer.fingerprint.clone(),
+        },
+        Some(engine),
+    );
+    wanted.start = request.start;
+    wanted.groups = vec![TARGET.into()];
+    for unit in units {
+        wanted.add_unit(&unit.name, unit.text, &unit.wanted_by);
+    }
+    own_files(&mut wanted, &answers)?;
+    keep_key(&mut wanted, opened, ask)?;
+    let mut seen = BTreeSet::new();
+    for image in images {
+        if seen.insert(&image.name) {
+            wanted.images.push(WantedImage {
+                name: image.name.clone(),
+                reference: image.reference(),
+                id: image.id,
+                layers: image.layers.clone(),
+                size: image.size,
+            });
+        }
+    }
+    services.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
+    let mut ports = Vec::new();
+    for service in &services {
+        let uses = munge_copy(&mut wanted, service, root)?;
+        ports.extend(service.ports.iter().map(|port| (service.name.clone(), *port)));
+        wanted.services.push(WantedService {
+            name: service.name.clone(),
+            role: service.role.clone(),
+            unit: service.unit(),
+            image: service.image_reference.clone(),
+            uses,
+            ports: service.ports.clone(),
+            checks: service.checks.clone(),
+            start_timeout: service.start_timeout,
+        });
+    }
+    Ok(Decided { wanted, ports, warnings: warnings(&services) })
+}
+
+fn warnings(services: &[Service]) -> Vec<String> {
+    let insecure = services.iter().filter(|service| service.munge == Munge::ImageKey);
+    insecure
+        .map(|service| {
+            format!(
+                "{} authenticates with the key in its image, which everybody has: that is no \
+                 protection",
+                service.name
+            )
+        })
+        .collect()
+}
+
+/// The bundle's images must run on this processor.
+fn check_platform(bundle: &Bundle, root: &Root, facts: &Facts) -> Result<()> {
+    let theirs = &bundle.manifest().platform;
+    let ours = Platform::new("linux", &facts.architecture, None)?;
+    // What is prepared in a root may be for another machine.
+    if !root.is_live() || (theirs.os == ours.os && theirs.architecture == ours.architecture) {
+        return Ok(());
+    }
+    Err(Error::host(format!("the bundle is for {theirs}, this host is {ours}"))
+        .at(bundle.place().display())
+        .remedy(format!("use a bundle for {ours}: ldms-pack build --platform {ours}")))
+}
+
+/// The bundle's profiles, by role.
+fn profiles(bundle: &Bundle) -> Result<Vec<Profile>> {
+    let mut profiles = Vec::new();
+    for (member, text) in bundle.texts("profiles")? {
+        let role = member.strip_prefix("profiles/").and_then(|name| name.strip_suffix(".toml"));
+        let role = role.ok_or_else(|| {
+            Error::refused("this is not a profile: they are called ROLE.toml").at(&member)
+        })?;
+        profiles.push(Profile::parse(role, &text)?);
+    }
+    profiles.sort_by(|a, b| (a.order, &a.role).cmp(&(b.order, &b.role)));
+    Ok(profiles)
+}
+
+fn profile_of<'a>(profiles: &'a [Profile], role: &str) -> Result<&'a Profile> {
+    profiles.iter().find(|profile| profile.role == role).ok_or_else(|| {
+        let known: Vec<&str> = profiles.iter().map(|profile| &*profile.role).collect();
+        Error::usage(format!("the bundle has no role '{}'", role.escape_debug()))
+            .remedy(format!("it has: {}", known.join(", ")))
+    })
+}
+
+fn image_of<'a>(bundle: &'a Bundle, profile: &Profile) -> Result<&'a ImageEntry> {
+    let name = profile.image.get_ref();
+    bundle.manifest().image(name).ok_or_else(|| {
+        Error::usage(format!("role {} needs the image {name}, which is not in it", profile.role))
+            .at(bundle.place().display())
+            .remedy("pack it again with that image, without --only")
+    })
+}
+
+/// The images that roles need.
+pub fn images_of_roles<'a>(bundle: &'a Bundle, roles: &[String]) -> Result<Vec<&'a ImageEntry>> {
+    let profiles = profiles(bundle)?;
+    let mut images = BTreeMap::new();
+    for wish in Wish::parse_all(roles)? {
+        let image = image_of(bundle, profile_of(&profiles, &wish.role)?)?;
+        images.insert(&image.name, image);
+    }
+    Ok(images.into_values().collect())
+}
+
+/// Everything said on the command line and at earlier runs.
+fn sources(request: &Request, root: &Root) -> Result<Sources> {
+    let mut sources = Sources::new();
+    if let Some(bytes) = root.read(Path::new(ANSWERS))? {
+        let place = root.path(Path::new(ANSWERS)).display().to_string();
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Error::usage("the answers are not text").at(&place))?;
+        sources = sources.recorded(&place, Answers::from_toml(&place, &text)?);
+    }
+    if let Some(path) = &request.answers {
+        let place = path.display().to_string();
+        let text = input::text(path, ANSWERS_LIMIT)?;
+        sources = sources.file(&place, Answers::from_toml(&place, &text)?);
+    }
+    for set in &request.set {
+        sources = sources.set(set)?;
+    }
+    Ok(sources)
+}
+
+/// The services that shall be there: those that are, and those asked for.
+fn wishes(
+    request: &Request,
+    record: Option<&Record>,
+    profiles: &[Profile],
+    ask: &mut dyn Ask,
+) -> Result<Vec<Wish>> {
+    let mut wishes: Vec<Wish> = record
+        .iter()
+        .flat_map(|record| &record.services)
+        .map(|service| Wish { name: service.name.clone(), role: service.role.clone() })
+        .collect();
+    for wish in Wish::parse_all(&request.roles)? {
+        match wishes.iter().find(|known| known.name == wish.name) {
+            Some(known) if known.role == wish.role => {}
+            Some(known) => {
+                return Err(Error::usage(format!(
+                    "service {} is installed as {}, not {}",
+                    wish.name, known.role, wish.role
+                ))
+                .remedy("give the new one another name: --role NAME=ROLE"));
+            }
+            None => wishes.push(wish),
+        }
+    }
+    if wishes.is_empty() {
+        let role = choose_role(profiles, ask)?;
+        wishes.push(Wish { name: role.clone(), role });
+    }
+    Ok(wishes)
+}
+
+/// The engine: the one named, the one used before, or the one found.
+fn engine(
+    request: &Request,
+    sources: &Sources,
+    root: &Root,
+    facts: &Facts,
+    ask: &mut dyn Ask,
+) -> Result<Kind> {
+    let why_not = |kind: Kind| match facts.engine(kind) {
+        _ if !root.is_live() => None,
+        None => Some(format!("{kind} is not installed")),
+        Some(found) => found.usable.as_ref().err().map(|why| format!("{kind}: {why}")),
+    };
+    if let Some(kind) = request.engine.or_else(|| sources.engine()) {
+        return match why_not(kind) {
+            None => Ok(kind),
+            Some(why) => Err(Error::host(format!("{kind} cannot run the services: {why}"))
+                .remedy("mend that, or name another engine with --engine")),
+        };
+    }
+    let installed: Vec<Kind> = facts.engines.iter().map(|engine| engine.kind).collect();
+    let usable: Vec<Kind> =
+        installed.iter().copied().filter(|kind| why_not(*kind).is_none()).collect();
+    if usable.is_empty() {
+        let reasons: Vec<String> = installed.iter().filter_map(|kind| why_not(*kind)).collect();
+        let reasons = if reasons.is_empty() {
+            "neither docker nor podman is installed".to_owned()
+        } else {
+            reasons.join("; ")
+        };
+        return Err(Error::host(format!("no container engine can run the services: {reasons}"))
+            .at(root.dir().display())
+            .remedy("install or mend one; in a prepared root, name it with --engine"));
+    }
+    choose_engine(&usable, ask)
+}
+
+/// The program itself and the answers.
+fn own_files(wanted: &mut Wanted, answers: &Answers) -> Result<()> {
+    let program = std::env::current_exe().map_err(|e| {
+        Error::failed("cannot find this program's own file, which is to be installed").because(e)
+    })?;
+    wanted.files.push(WantedFile {
+        path: PROGRAM.into(),
+        content: Content::Input(program),
+        attr: Attr::root(0o755),
+        kind: FileKind::Program,
+    });
+    wanted.dirs.push(WantedDir { path: CONFIG.into(), attr: Attr::root(0o755) });
+    wanted.files.push(WantedFile {
+        path: ANSWERS.into(),
+        content: Content::Text(answers.to_toml()?),
+        attr: Attr::root(0o600),
+        kind: FileKind::Answers,
+    });
+    Ok(())
+}
+
+/// Offers to keep the key that was given for this run.
+fn keep_key(wanted: &mut Wanted, opened: &Opened, ask: &mut dyn Ask) -> Result<()> {
+    let Some(key) = &opened.new_key else { return Ok(()) };
+    let signer = &opened.signer;
+    let question = format!(
+        "Trust key {} (fingerprint {}) for media to come, too",
+        signer.key_id, signer.fingerprint
+    );
+    if ask.confirm(&question, true)? {
+        let folder = key.path.parent().unwrap_or(Path::new(CONFIG));
+        wanted.dirs.push(WantedDir { path: folder.into(), attr: Attr::root(0o755) });
+        wanted.files.push(WantedFile {
+            path: key.path.clone(),
+            content: Content::Text(key.text.clone()),
+            attr: Attr::root(0o644),
+            kind: FileKind::Config,
+        });
+    }
+    Ok(())
+}
+
+/// The private copy of a munge key; gives the files that the service reads when it starts.
+fn munge_copy(wanted: &mut Wanted, service: &Service, root: &Root) -> Result<Vec<PathBuf>> {
+    let Munge::Key { source, copy, owner } = &service.munge else { return Ok(Vec::new()) };
+    let (source, copy) = (PathBuf::from(source), PathBuf::from(copy));
+    let shown = root.path(&source).display().to_string();
+    let size = root.read(&source)?.map(|bytes| bytes.len() as u64).ok_or_else(|| {
+        Error::host("there is no munge key there")
+            .at(&shown)
+            .remedy(format!("name another with --set {}.munge-key=FILE", service.name))
+    })?;
+    if size < MUNGE_KEY_LEAST {
+        return Err(Error::host(format!(
+            "a munge key has at least {MUNGE_KEY_LEAST} bytes, this one has {size}"
+        ))
+        .at(&shown)
+        .remedy("make one with mungekey, the same for all hosts of the cluster"));
+    }
+    if let Some(folder) = copy.parent() {
+        wanted.dirs.push(WantedDir { path: folder.into(), attr: Attr::root(0o700) });
+    }
+    if !wanted.files.iter().any(|file| file.path == copy) {
+        wanted.files.push(WantedFile {
+            path: copy.clone(),
+            content: Content::CopyOf(source),
+            attr: Attr { mode: 0o600, uid: owner.uid, gid: owner.gid },
+            kind: FileKind::Secret,
+        });
+    }
+    Ok(vec![copy])
+}
