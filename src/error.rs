@@ -82,6 +82,17 @@ impl Error {
         self
     }
 
+    /// The larger thing that the place, if there is one, lies in: `BUNDLE: MEMBER: …`.
+    #[must_use]
+    pub fn within(mut self, outer: &str) -> Self {
+        self.0.place = Some(match self.0.place.take() {
+            Some(inner) if inner.starts_with(outer) => inner,
+            Some(inner) => format!("{outer}: {inner}"),
+            None => outer.to_owned(),
+        });
+        self
+    }
+
     /// What the reader should do next, as a sentence without a full stop.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {

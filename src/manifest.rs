@@ -9,21 +9,53 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
-/// Operating system and architecture in OCI's words: `linux/amd64`, `linux/arm/v7`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What an image runs on, in OCI's words; as text `linux/amd64`, `linux/arm/v7`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Platform {
-    /// `linux`
+    /// The operating system: `linux`.
     pub os: String,
-    /// `amd64`, `arm64`, …
+    /// The processor: `amd64`, `arm64`, …
     pub architecture: String,
-    /// `v7`, `v8`, …; seldom given
+    /// A flavour of it where that matters (`v7` of `arm`); never the usual one of `amd64` and `arm64`.
     pub variant: Option<String>,
 }
 
 impl Platform {
+    /// From the words that an image's configuration or a person uses. `x86_64` and `aarch64` become
+    /// OCI's words and the variants that are the rule anyhow are left out, so that equal platforms
+    /// compare equal.
+    pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Result<Self> {
+        let sound = |word: &str| {
+            (1..=32).contains(&word.len())
+                && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        };
+        let architecture = match architecture {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let variant = match (architecture, variant) {
+            (_, None | Some("")) | ("amd64", Some("v1")) | ("arm64", Some("v8")) => None,
+            (_, some) => some,
+        };
+        if !sound(os) || !sound(architecture) || !variant.is_none_or(sound) {
+            let text = [Some(os), Some(architecture), variant];
+            let text: Vec<&str> = text.into_iter().flatten().collect();
+            return Err(Error::refused(format!(
+                "'{}' is not a platform",
+                text.join("/").escape_debug()
+            )));
+        }
+        Ok(Platform {
+            os: os.to_owned(),
+            architecture: architecture.to_owned(),
+            variant: variant.map(str::to_owned),
+        })
+    }
+
     /// The platform this program was built for.
     pub fn of_this_program() -> Self {
         let architecture = match std::env::consts::ARCH {
@@ -46,25 +78,17 @@ impl fmt::Display for Platform {
 impl FromStr for Platform {
     type Err = Error;
 
+    /// Reads `OS/ARCHITECTURE` or `OS/ARCHITECTURE/VARIANT`.
     fn from_str(text: &str) -> Result<Self> {
-        let word = |w: &str| {
-            !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.')
-        };
         let parts: Vec<&str> = text.split('/').collect();
         match parts[..] {
-            [os, architecture] if word(os) && word(architecture) => {
-                Ok(Platform { os: os.into(), architecture: architecture.into(), variant: None })
+            [os, architecture] => Platform::new(os, architecture, None),
+            [os, architecture, variant] if !variant.is_empty() => {
+                Platform::new(os, architecture, Some(variant))
             }
-            [os, architecture, variant] if [os, architecture, variant].iter().all(|w| word(w)) => {
-                Ok(Platform {
-                    os: os.into(),
-                    architecture: architecture.into(),
-                    variant: Some(variant.into()),
-                })
-            }
-            _ => Err(Error::usage(format!("'{}' is not a platform", text.escape_debug()))
-                .remedy("write it as linux/amd64 or linux/arm64")),
+            _ => Err(Error::usage(format!("'{}' is not a platform", text.escape_debug()))),
         }
+        .map_err(|e| e.with_kind(Kind::Usage).remedy("write it like linux/amd64 or linux/arm64"))
     }
 }
 
@@ -98,24 +122,27 @@ impl fmt::Display for Owner {
     }
 }
 
-/// Where an image came from, for the reader of a bundle; nothing is decided by it.
+/// Where an image came from, as far as is known. To be read by people: nothing depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
-    /// The archive's file name, the layout's, or `docker`, `podman`.
+    /// The archive's or layout's own name without its directory, or `docker:` or `podman:`.
     pub source: String,
-    /// The name and tag it had there, such as `ovishpc/ldms-samp:latest`.
+    /// How the source calls the image: registry, name, tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tag: Option<String>,
-    /// Digest of the archive as a file, if it came from one.
+    pub reference: Option<String>,
+    /// The digest of the whole archive file, as `sha256sum` tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<Digest>,
-    /// Digest of its OCI manifest, if it had one.
+    /// The digest of the image's OCI manifest in the layout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Digest>,
-    /// `REPOSITORY@sha256:…` as the registry knows it, if the source recorded that.
+    /// `NAME@DIGEST` of each registry that an engine had the image from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub registry: Vec<String>,
+    /// When the image was made, in the words of its configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub registry: Option<String>,
+    pub created: Option<String>,
 }
 
 /// One image of a bundle.

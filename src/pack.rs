@@ -1,0 +1,352 @@
+//! Packing: images in, one signed bundle out, on its medium.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use include_dir::{Dir, include_dir};
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::recipe::{self, Recipe};
+use crate::bundle::writer::{self, Contents, Source as LayerSource, Written};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::images::{self, Image, Layer, Source};
+use crate::manifest::{ImageEntry, Manifest, Owner, Platform};
+use crate::medium::{self, Medium, Partial};
+use crate::progress::Progress;
+use crate::signing::{BundleSigner, SecretKey};
+
+static PROFILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/profiles");
+static UNITS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/units");
+const CONTENTS: &str = include_str!("../bundle/contents.toml");
+
+/// What to pack unless told otherwise: `bundle/contents.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Defaults {
+    /// The bundle's name.
+    pub name: String,
+    /// The images' names.
+    pub images: Vec<String>,
+}
+
+/// Reads what this program was built with.
+pub fn defaults() -> Result<Defaults> {
+    toml::from_str(CONTENTS).map_err(|e| Error::failed("contents.toml is malformed").because(e))
+}
+
+/// What is asked of [`build`].
+pub struct Request<'a> {
+    /// Where images come from.
+    pub sources: Vec<Source>,
+    /// Which images, by name; empty: those of `bundle/contents.toml`.
+    pub only: Vec<String>,
+    /// Passed on to the sources: tag, platform, whether to fetch, where scratch is.
+    pub options: images::Options,
+    /// The bundle's name, if not the default.
+    pub name: Option<String>,
+    /// Its version, if it is not to be found out.
+    pub version: Option<String>,
+    /// Its release.
+    pub release: u64,
+    /// Who signs.
+    pub key: &'a SecretKey,
+    /// The directory that becomes the medium.
+    pub output: PathBuf,
+    /// The installer to put beside the bundle.
+    pub installer: PathBuf,
+    /// zstd level of the packs.
+    pub level: i32,
+    /// Threads to use.
+    pub threads: usize,
+    /// Set when the user wants to stop.
+    pub cancelled: &'a AtomicBool,
+}
+
+/// What was packed.
+#[derive(Serialize)]
+pub struct Outcome {
+    /// What is in the bundle.
+    pub manifest: Manifest,
+    /// Sizes of the bundle.
+    #[serde(flatten)]
+    pub written: Written,
+    /// Bytes of all images' layers, each image for itself, unpacked.
+    pub images_bytes: u64,
+    /// The same with every layer counted once.
+    pub layers_bytes: u64,
+    /// What lies beside it.
+    pub medium: Medium,
+    /// Fingerprint of the public key.
+    pub fingerprint: String,
+    /// ID of the key.
+    pub key_id: String,
+}
+
+/// Makes a bundle and its medium.
+///
+/// # Errors
+/// Where anything in the sources is not what it says it is, or anything cannot be read or written.
+/// Nothing is left under the bundle's name then.
+pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> {
+    let defaults = defaults()?;
+    let wanted = if request.only.is_empty() { &defaults.images } else { &request.only };
+    medium::prepare(&request.output)?;
+    let images = images::gather(&request.sources, wanted, &request.options, progress)?;
+    if images.len() > 64 {
+        return Err(Error::usage("a bundle holds at most 64 images"));
+    }
+
+    let (layers, users) = distinct_layers(&images);
+    let recipes = learn(&layers, request, progress)?;
+    let manifest = manifest(request, &defaults, &images, &recipes);
+    let layers_bytes = recipes.iter().map(|recipe| recipe.size).sum();
+    let sources: Vec<LayerSource<'_>> = recipes
+        .into_iter()
+        .zip(&layers)
+        .map(|(recipe, (_, layer))| LayerSource {
+            images: users[&recipe.diff_id],
+            recipe,
+            open: Box::new(|| -> Result<Box<dyn Read + Send>> { layer.open() }),
+        })
+        .collect();
+
+    let mut members = vec![("manifest.toml".to_owned(), manifest.to_toml()?.into_bytes())];
+    members.extend(texts("profiles", &PROFILES));
+    members.extend(texts("units", &UNITS));
+    members.extend(
+        images
+            .iter()
+            .zip(&manifest.image)
+            .map(|(image, e)| (e.config_member(), image.config.clone())),
+    );
+
+    let name = medium::bundle_name(&manifest);
+    let (partial, file) = Partial::create(&request.output.join(&name))?;
+    let signer = BundleSigner {
+        key: request.key,
+        comment: format!(
+            "{} version {} release {} for {}",
+            manifest.name, manifest.version, manifest.release, manifest.platform
+        ),
+    };
+    let contents =
+        Contents { members, layers: &sources, level: request.level, threads: request.threads };
+    let written =
+        writer::write(file, partial.path(), &contents, &signer, request.cancelled, progress)?;
+    partial.keep()?;
+    let medium = medium::complete(
+        &request.output,
+        &name,
+        &manifest,
+        &request.installer,
+        request.key,
+        progress,
+    )?;
+    let public = crate::trust::Key::parse(&request.key.public()?, "the public key")?;
+    Ok(Outcome {
+        images_bytes: manifest.image.iter().map(|image| image.size).sum(),
+        layers_bytes,
+        manifest,
+        written,
+        medium,
+        fingerprint: public.fingerprint(),
+        key_id: public.id(),
+    })
+}
+
+/// The files of a folder that this program was built with, as members.
+fn texts(folder: &str, dir: &Dir<'static>) -> BTreeMap<String, Vec<u8>> {
+    dir.files()
+        .map(|file| (format!("{folder}/{}", file.path().display()), file.contents().to_vec()))
+        .collect()
+}
+
+/// Every layer once, with the first image that has it, and the images that have it as bits.
+fn distinct_layers(images: &[Image]) -> (Vec<(&Image, &Layer)>, HashMap<Digest, u64>) {
+    let mut users: HashMap<Digest, u64> = HashMap::new();
+    let mut layers = Vec::new();
+    for (number, image) in images.iter().enumerate() {
+        for layer in &image.layers {
+            let set = users.entry(layer.diff_id()).or_insert_with(|| {
+                layers.push((image, layer));
+                0
+            });
+            *set |= 1 << number;
+        }
+    }
+    (layers, users)
+}
+
+/// Reads every layer once, on all cores, and proves its diffID.
+fn learn(
+    layers: &[(&Image, &Layer)],
+    request: &Request<'_>,
+    progress: &dyn Progress,
+) -> Result<Vec<Recipe>> {
+    let mut totals: BTreeMap<&str, (u64, usize)> = BTreeMap::new();
+    for (image, layer) in layers {
+        let total = totals.entry(&image.name).or_default();
+        total.0 += layer.packed_size();
+        total.1 += 1;
+    }
+    let mut begun = BTreeMap::new();
+    for (image, _) in layers {
+        let (bytes, open) = totals[&*image.name];
+        if begun.insert(&*image.name, AtomicUsize::new(open)).is_none() {
+            progress.begin(&image.name, bytes);
+        }
+    }
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let done: Mutex<BTreeMap<usize, Result<Recipe>>> = Mutex::default();
+    thread::scope(|scope| {
+        for _ in 0..request.threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((image, layer)) = layers.get(number) else { return };
+                    if failed.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let recipe = learn_layer(image, layer, request, progress);
+                    failed.fetch_or(recipe.is_err(), Ordering::Relaxed);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).insert(number, recipe);
+                    if begun[&*image.name].fetch_sub(1, Ordering::Relaxed) == 1 {
+                        progress.end(&image.name);
+                    }
+                }
+            });
+        }
+    });
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.into_values().collect()
+}
+
+fn learn_layer(
+    image: &Image,
+    layer: &Layer,
+    request: &Request<'_>,
+    progress: &dyn Progress,
+) -> Result<Recipe> {
+    let tar = layer.open_reporting(|bytes| progress.advance(&image.name, bytes))?;
+    let tar = Cancellable { inner: tar, cancelled: request.cancelled };
+    let recipe = recipe::learn(tar, &request.options.scratch, &|_| ())?;
+    if recipe.diff_id == layer.diff_id() {
+        return Ok(recipe);
+    }
+    Err(Error::refused(format!(
+        "{} is not what the image's configuration announces: its diffID is {}, not {}",
+        layer.label(),
+        recipe.diff_id,
+        layer.diff_id()
+    ))
+    .at(&image.origin.source)
+    .remedy("make the archive again from a source you trust"))
+}
+
+/// Fails as soon as the user wants to stop.
+struct Cancellable<'a, R> {
+    inner: R,
+    cancelled: &'a AtomicBool,
+}
+
+impl<R: Read> Read for Cancellable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(writer::interrupted().into());
+        }
+        self.inner.read(buffer)
+    }
+}
+
+fn manifest(
+    request: &Request<'_>,
+    defaults: &Defaults,
+    images: &[Image],
+    recipes: &[Recipe],
+) -> Manifest {
+    let by_id: HashMap<Digest, &Recipe> =
+        recipes.iter().map(|recipe| (recipe.diff_id, recipe)).collect();
+    let entries = images
+        .iter()
+        .map(|image| ImageEntry {
+            name: image.name.clone(),
+            id: image.id,
+            size: image.diff_ids.iter().filter_map(|id| by_id.get(id)).map(|r| r.size).sum(),
+            munge: image
+                .diff_ids
+                .iter()
+                .rev()
+                .find_map(|id| by_id.get(id)?.passwd.as_deref())
+                .and_then(munge_owner),
+            layers: image.diff_ids.clone(),
+            origin: image.origin.clone(),
+        })
+        .collect::<Vec<_>>();
+    let platform = images.first().map_or_else(Platform::of_this_program, |i| i.platform.clone());
+    Manifest {
+        name: request.name.clone().unwrap_or_else(|| defaults.name.clone()),
+        version: request.version.clone().unwrap_or_else(|| version_of(&entries)),
+        release: request.release,
+        platform,
+        packer: concat!("ldms-pack ", env!("CARGO_PKG_VERSION")).into(),
+        image: entries,
+    }
+}
+
+/// The version where nobody gave one: the tag that all images share, unless that is `latest`,
+/// which says nothing; else one made from the images themselves, the same for the same images.
+fn version_of(images: &[ImageEntry]) -> String {
+    let tag = |image: &ImageEntry| {
+        let (_, tag) = image.origin.reference.as_deref()?.rsplit_once(':')?;
+        (tag != "latest" && crate::manifest::is_plain_name(tag)).then(|| tag.to_owned())
+    };
+    let tags: Vec<Option<String>> = images.iter().map(tag).collect();
+    match tags.first() {
+        Some(Some(first)) if tags.iter().all(|tag| tag.as_ref() == Some(first)) => first.clone(),
+        _ => {
+            let ids: String = images.iter().map(|image| image.id.hex()).collect();
+            format!("images.{}", Digest::of(ids.as_bytes()).short(12))
+        }
+    }
+}
+
+/// Owner of the user `munge` in the text of `/etc/passwd`.
+fn munge_owner(passwd: &[u8]) -> Option<Owner> {
+    let text = String::from_utf8_lossy(passwd);
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == "munge").then_some(())?;
+        let mut fields = fields.skip(1);
+        Some(Owner { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+    })
+}
+
+/// Where the installer lies by default: beside this program, or where `make installer` puts it.
+pub fn default_installer(program: &Path) -> PathBuf {
+    program.with_file_name(medium::INSTALLER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_images_own_munge() {
+        let passwd =
+            b"root:x:0:0:root:/root:/bin/bash\nmunge:x:101:102::/var/lib/munge:/bin/false\n";
+        assert_eq!(munge_owner(passwd), Some(Owner { uid: 101, gid: 102 }));
+        assert_eq!(munge_owner(b"munge:x:a:b\n"), None);
+        assert_eq!(munge_owner(b"amunge:x:1:1\n\xff\n"), None);
+    }
+
+    #[test]
+    fn what_it_was_built_with_can_be_read() {
+        assert_eq!(defaults().unwrap().images.len(), 6);
+    }
+}
