@@ -4,9 +4,11 @@ pub mod docker;
 pub mod podman;
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::service::{Mount, Service};
 
 /// A program that runs images.
@@ -67,6 +69,19 @@ impl fmt::Display for Kind {
     }
 }
 
+impl FromStr for Kind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "docker" => Ok(Kind::Docker),
+            "podman" => Ok(Kind::Podman),
+            _ => Err(Error::usage(format!("there is no engine '{}'", text.escape_debug()))
+                .remedy("the engines are docker and podman")),
+        }
+    }
+}
+
 /// The documented flags, which docker and podman spell alike.
 fn common_flags(service: &Service) -> Vec<String> {
     let mut flags =
@@ -92,4 +107,17 @@ fn mount(mount: &Mount) -> String {
     let Mount { source, target, read_only } = mount;
     let suffix = if *read_only { ",readonly" } else { "" };
     format!("--mount=type=bind,source={source},target={target}{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways() {
+        for kind in [Kind::Docker, Kind::Podman] {
+            assert_eq!(kind.to_string().parse::<Kind>().unwrap(), kind);
+        }
+        assert!("Docker".parse::<Kind>().is_err());
+    }
 }

@@ -72,7 +72,7 @@ impl Question {
             Some(Value::Text(text)) => {
                 let text = template::render(text, scope)?;
                 if text.is_empty() && self.kind != Type::Words {
-                    return Err("nothing on this host suggests one".into());
+                    return Err("this host suggests none".into());
                 }
                 self.read(&text, host_name)
             }

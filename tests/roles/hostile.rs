@@ -2,8 +2,10 @@
 
 use ldms_bundle::engine::Kind;
 use ldms_bundle::service::{Mount, Service};
-use ldms_bundle::unit::quote;
+use ldms_bundle::unit::{Target, quote};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use crate::kit::{files, host, profile, service, target, unit};
 use crate::systemd::{self, Setting};
@@ -99,7 +101,7 @@ proptest! {
     /// Paths of mounts, which also become a list in [Unit].
     #[test]
     fn paths_come_back(path in hostile()) {
-        let path = format!("/srv/{path}");
+        let path = format!("/srv/{}", path.replace(|c: char| c.is_control() || c == ',' || c == '"', ""));
         prop_assume!(ldms_bundle::profile::host_path(&path).is_ok());
         let mut service = sampler();
         service.mounts = vec![Mount { source: path.clone(), target: "/x".into(), read_only: true }];
@@ -155,6 +157,57 @@ proptest! {
         let given = service("sampler", &profile, &odd, &["compid=100"]).unwrap();
         prop_assert_eq!(given, sampler());
     }
+}
+
+/// The same once more with systemd itself as the reader: what it has understood of `ExecStart=`
+/// and `Description=` stands in the dump that it gives at log level debug.
+#[test]
+fn systemd_reads_the_same() {
+    let mut runner = TestRunner::deterministic();
+    let mut next = || hostile().new_tree(&mut runner).unwrap().current();
+    for _ in 0..6 {
+        let mut service = sampler();
+        service.args.extend((0..60).map(|_| next()));
+        service.env.push(("SITE".into(), next()));
+        service.description = std::iter::repeat_with(&mut next)
+            .map(|text| format!("a{text}b"))
+            .find(|text| quote::text(text).is_ok())
+            .unwrap();
+        for engine in [Kind::Docker, Kind::Podman] {
+            let target = Target { systemd: systemd::systemd_version(), ..target(engine) };
+            let said = systemd::systemd_analyze(std::slice::from_ref(&service), &target, "debug");
+            let dump = said.split("-> Unit ldms-sampler.service:").nth(1).unwrap();
+            let line = |text: &str, from: &str| {
+                let rest = &text[text.find(from).expect(from) + from.len()..];
+                rest.lines().next().unwrap().to_owned()
+            };
+            assert_eq!(line(dump, "\tDescription: "), service.description);
+            let start = &dump[dump.find("-> ExecStart:").unwrap()..];
+            let words: Vec<String> = systemd::words(&without_shell(&line(start, "Command Line: ")))
+                .into_iter()
+                .map(|word| String::from_utf8(systemd::variables(&word.unwrap())).unwrap())
+                .collect();
+            let tail = engine.run_arguments(&service);
+            assert!(words.ends_with(&tail), "{words:#?}\ndoes not end with\n{tail:#?}");
+        }
+    }
+}
+
+/// The dump quotes for a shell, in which two more characters are escaped than in units.
+fn without_shell(line: &str) -> String {
+    let mut out = String::new();
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match (c, c == '\\') {
+            (_, true) => match chars.next() {
+                Some(c @ ('$' | '`')) => out.push(c),
+                Some(c) => out.extend(['\\', c]),
+                None => out.push('\\'),
+            },
+            (c, false) => out.push(c),
+        }
+    }
+    out
 }
 
 #[test]

@@ -1,5 +1,57 @@
-//! Reads a unit file as systemd does: written from systemd.syntax(7) and systemd.service(5), and
+//! systemd itself, and a second reader of unit files beside it.
+//!
+//! The reader does as systemd does: written from systemd.syntax(7) and systemd.service(5), and
 //! sharing nothing with the program, so that the two can contradict each other.
+
+use std::fs;
+use std::process::Command;
+
+use ldms_bundle::service::Service;
+use ldms_bundle::unit::Target;
+
+use crate::kit::files;
+
+/// Version of this machine's systemd.
+pub fn systemd_version() -> u32 {
+    let output = Command::new("systemd-analyze").arg("--version").output();
+    let output = output.expect("systemd-analyze is needed: install systemd").stdout;
+    let text = String::from_utf8(output).unwrap();
+    text.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Has systemd check the units of these services, in a root where the programs and the units of
+/// engines and munge exist. Panics unless it accepts them; gives what it says at this log level.
+pub fn systemd_analyze(services: &[Service], target: &Target, level: &str) -> String {
+    let root = tempfile::tempdir().unwrap();
+    let path = |name: &str| root.path().join(name);
+    for directory in ["etc/systemd/system", "usr/lib/systemd/system", "usr/bin", "bin"] {
+        fs::create_dir_all(path(directory)).unwrap();
+    }
+    // It looks whether they exist and can be executed, and runs nothing.
+    for program in ["usr/bin/docker", "usr/bin/podman", "bin/rm"] {
+        fs::copy("/bin/true", path(program)).unwrap();
+    }
+    for unit in ["docker.service", "munge.service"] {
+        let text = "[Service]\nType=oneshot\nExecStart=/bin/rm\n";
+        fs::write(path("usr/lib/systemd/system").join(unit), text).unwrap();
+    }
+    for unit in ["basic", "sysinit", "shutdown", "network-online", "multi-user", "local-fs"] {
+        let file = path("usr/lib/systemd/system").join(format!("{unit}.target"));
+        fs::write(file, "[Unit]\nDefaultDependencies=no\n").unwrap();
+    }
+    let mut command = Command::new("systemd-analyze");
+    command.args(["verify", "--recursive-errors=yes", "--man=no"]);
+    command.arg(format!("--root={}", root.path().display())).env("SYSTEMD_LOG_LEVEL", level);
+    for unit in &files(services, target).unwrap() {
+        let place = format!("/etc/systemd/system/{}", unit.name);
+        fs::write(path(&place[1..]), &unit.text).unwrap();
+        command.arg(place);
+    }
+    let output = command.output().expect("systemd-analyze is needed: install systemd");
+    let said = String::from_utf8([output.stderr, output.stdout].concat()).unwrap();
+    assert!(output.status.success(), "{}\n{said}", output.status);
+    said
+}
 
 /// One setting: section, name, value with continued lines joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +96,8 @@ pub fn settings(text: &str) -> Vec<Setting> {
         let (name, value) = whole.split_once('=').unwrap_or_else(|| panic!("no '=': {whole:?}"));
         settings.push(Setting {
             section: section.clone(),
-            name: name.trim_end().into(),
-            value: value.trim_start().into(),
+            name: name.trim_end_matches([' ', '\t']).into(),
+            value: value.trim_start_matches([' ', '\t']).into(),
         });
     }
     assert_eq!(pending, None, "the last line is continued");
