@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod bars;
+pub mod install;
 #[cfg(feature = "pack")]
 pub mod pack;
 
