@@ -56,6 +56,11 @@ impl Attr {
     pub fn root(mode: u32) -> Self {
         Attr { mode, uid: 0, gid: 0 }
     }
+
+    /// Owned by whoever runs this program, with these permission bits.
+    pub fn own(mode: u32) -> Self {
+        Attr { mode, uid: geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
+    }
 }
 
 impl fmt::Display for Attr {
