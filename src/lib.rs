@@ -7,31 +7,42 @@ compile_error!("sizes of bundles do not fit into this machine's usize");
 
 pub mod digest;
 pub mod error;
-pub mod input;
+pub mod named;
 pub mod progress;
 
-pub mod manifest;
+pub mod host;
+pub mod root;
 
+pub mod manifest;
 pub mod trust;
 
 pub mod bundle;
 
-pub mod engine;
-
 pub mod answers;
 pub mod profile;
 pub mod service;
+
+pub mod engine;
 pub mod unit;
+
+pub mod health;
+pub mod plan;
+pub mod record;
+
+pub mod apply;
+pub mod crash;
+pub mod journal;
 
 #[cfg(feature = "pack")]
 pub mod images;
+#[cfg(feature = "pack")]
+pub mod medium;
 #[cfg(feature = "pack")]
 pub mod signing;
 
 #[cfg(feature = "pack")]
 pub mod inspect;
-#[cfg(feature = "pack")]
-pub mod medium;
+pub mod install;
 #[cfg(feature = "pack")]
 pub mod pack;
 

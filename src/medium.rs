@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use crate::bundle::EXTENSION;
 use crate::digest::{Digest, Hashing};
 use crate::error::{Error, Result};
-use crate::input;
 use crate::manifest::{Manifest, Platform};
+use crate::named;
 use crate::progress::Progress;
 use crate::signing::SecretKey;
 
@@ -139,13 +139,13 @@ pub fn complete(
 ) -> Result<Medium> {
     check_installer(installer, &manifest.platform)?;
     let (installer_digest, installer_bytes) =
-        put(folder, INSTALLER, 0o755, &mut input::open(installer)?)?;
+        put(folder, INSTALLER, 0o755, &mut named::open(installer)?)?;
     let key_id = crate::trust::Key::parse(&key.public()?, "the public key")?.id();
     let readme = readme(bundle, manifest, &key_id)?;
     let (readme_digest, _) = put(folder, "README.txt", 0o644, &mut readme.as_bytes())?;
 
     let task = "digest";
-    let file = input::open(&folder.join(bundle))?;
+    let file = named::open(&folder.join(bundle))?;
     let broken = |e| Error::failed("cannot read it again").at(bundle).because(e);
     progress.begin(task, file.metadata().map_err(broken)?.len());
     let mut bundle_digest = Hashing::new(io::sink());
@@ -206,7 +206,7 @@ fn check_installer(path: &Path, platform: &Platform) -> Result<()> {
     use elf::abi::{EM_AARCH64, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, PT_INTERP};
     let remedy = "build it with 'make installer', or name another one with --installer FILE";
     let refuse = |what: &str| Error::usage(what).at(path.display()).remedy(remedy);
-    let file = input::open(path).map_err(|e| e.remedy(remedy))?;
+    let file = named::open(path).map_err(|e| e.remedy(remedy))?;
     let program = ElfStream::<elf::endian::AnyEndian, _>::open_stream(file)
         .map_err(|e| refuse("this is not a Linux program").because(e))?;
     let expected = match &*platform.architecture {

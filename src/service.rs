@@ -6,6 +6,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::answers::{Host, Values, Wanted, scope};
 use crate::error::{Error, Result};
 use crate::manifest::{ImageEntry, Owner};
@@ -102,11 +104,12 @@ pub enum Munge {
 }
 
 /// Something that shows that a service works.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Check {
     /// The container keeps running.
     Running,
-    /// Somebody listens on this port of the host.
+    /// It takes connections on this port of the host.
     Tcp(u16),
 }
 

@@ -67,7 +67,7 @@ struct Medium {
 
 impl Medium {
     fn open(path: &Path) -> Result<Self> {
-        let file = crate::input::open(path)?;
+        let file = crate::named::open(path)?;
         let length = file
             .metadata()
             .map_err(|e| Error::failed("cannot read its size").at(path.display()).because(e))?

@@ -236,9 +236,10 @@ impl Install {
 }
 
 fn dry_run(outcome: &Outcome) -> String {
-    let signer = outcome.signer.as_ref().map(|signer| {
-        format!("signed by key {}: {}\n", signer.key_id, printable(&signer.comment))
-    });
+    let signer = outcome
+        .signer
+        .as_ref()
+        .map(|signer| format!("signed by key {}: {}\n", signer.key_id, printable(&signer.comment)));
     let warnings: String =
         outcome.warnings.iter().map(|line| format!("warning: {line}\n")).collect();
     format!(
@@ -267,11 +268,8 @@ fn table(report: &Report, live: bool) -> String {
     for service in &report.services {
         let Status { name, role, unit, state, image, image_there, version, last_line } = service;
         let how = if live { format!("{} ({})", state.active, state.sub) } else { "enabled".into() };
-        let since = if state.since.is_empty() {
-            String::new()
-        } else {
-            format!(" since {}", state.since)
-        };
+        let since =
+            if state.since.is_empty() { String::new() } else { format!(" since {}", state.since) };
         let _ = writeln!(text, "{name}  {how}{since}");
         if name != role {
             let _ = writeln!(text, "  role    {role}");
@@ -305,8 +303,11 @@ impl Verify {
         if self.json {
             return print_json(&serde_json::json!({ "seconds": seconds, "proof": proof }));
         }
-        let images: String =
-            proof.images.iter().map(|(name, size)| format!("  {name}  {}\n", bytes(*size))).collect();
+        let images: String = proof
+            .images
+            .iter()
+            .map(|(name, size)| format!("  {name}  {}\n", bytes(*size)))
+            .collect();
         print(&format!(
             "{} is whole: {} members, {}, {seconds:.1} s, {}/s\n\
              signed by key {} ({}): {}\n{images}",
@@ -326,8 +327,7 @@ impl Load {
         let interrupt = Interrupt::watch()?;
         let bars = Bars::new(self.json);
         let mut session = Session { ask: &mut Never, interrupt: &interrupt, progress: &bars };
-        let outcome =
-            install::load("/".as_ref(), &self.bundles.which(), &mut session)?;
+        let outcome = install::load("/".as_ref(), &self.bundles.which(), &mut session)?;
         if self.json {
             return print_json(&outcome);
         }

@@ -14,8 +14,8 @@ use std::sync::atomic::AtomicBool;
 
 use crate::bundle::Bundle;
 use crate::error::{Error, Kind, Result};
-use crate::input;
 use crate::manifest::ImageEntry;
+use crate::named;
 use crate::progress::Progress;
 use crate::trust::Key;
 
@@ -83,7 +83,7 @@ const KEY_LIMIT: u64 = 4 << 10;
 
 /// Reads one public key file.
 pub fn public_key(path: &Path) -> Result<Key> {
-    Key::parse(&input::text(path, KEY_LIMIT)?, &path.display().to_string())
+    Key::parse(&named::text(path, KEY_LIMIT)?, &path.display().to_string())
 }
 
 /// Writes an image of a bundle to standard output, by its name or the last part of it.

@@ -14,8 +14,8 @@ use super::{bytes, interruptible, print, print_json, public_key};
 use crate::bundle::{Bundle, Share};
 use crate::error::{Error, Result};
 use crate::images::{self, Source};
-use crate::input;
 use crate::manifest::Platform;
+use crate::named;
 use crate::pack::{self, Outcome};
 use crate::signing::{self, SecretKey};
 use crate::trust::{Key, Signer};
@@ -182,7 +182,7 @@ const PASSWORD_LIMIT: u64 = 4 << 10;
 impl Password {
     fn given(&self) -> Result<Option<String>> {
         let Some(path) = &self.password_file else { return Ok(None) };
-        let text = input::text(path, PASSWORD_LIMIT)?;
+        let text = named::text(path, PASSWORD_LIMIT)?;
         match text.lines().next().filter(|line| !line.is_empty()) {
             Some(line) => Ok(Some(line.to_owned())),
             None => Err(Error::usage("its first line is empty").at(path.display())),
@@ -251,7 +251,7 @@ const SECRET_LIMIT: u64 = 4 << 10;
 
 impl Build {
     fn run(self) -> Result<()> {
-        let text = input::text(&self.key, SECRET_LIMIT)?;
+        let text = named::text(&self.key, SECRET_LIMIT)?;
         let password = self.password.given()?;
         let key = SecretKey::parse(&text, &self.key.display().to_string(), || match password {
             Some(password) => Ok(password),

@@ -11,7 +11,7 @@ use super::provenance::Provenance;
 use super::store::{Blob, Store};
 use super::{Options, archive, oci, scratch};
 use crate::error::{Error, Result};
-use crate::input;
+use crate::named;
 use crate::progress::Progress;
 
 /// Adds the images in `path` to `answer`.
@@ -94,7 +94,7 @@ enum Opened {
 /// Opens an archive, unpacking it first if need be.
 fn open(path: &Path, options: &Options, progress: &dyn Progress) -> Result<Opened> {
     let place = path.display().to_string();
-    let file = input::open(path)?;
+    let file = named::open(path)?;
     let size = file.metadata().map_err(|e| cannot_read(path, e))?.len();
     let head = head_of(&file).map_err(|e| cannot_read(path, e))?;
     let packing = match Packing::of(&head) {

@@ -155,7 +155,7 @@ impl Blob {
     pub(super) fn open(&self) -> Result<Section> {
         let (file, at) = match &self.bytes {
             Bytes::Part { file, offset } => (Arc::clone(file), *offset),
-            Bytes::File(path) => (Arc::new(crate::input::open(path)?), 0),
+            Bytes::File(path) => (Arc::new(crate::named::open(path)?), 0),
         };
         Ok(Section { blob: self.clone(), file, at, left: self.size })
     }

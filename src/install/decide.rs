@@ -13,8 +13,8 @@ use crate::bundle::Bundle;
 use crate::engine::Kind;
 use crate::error::{Error, Result};
 use crate::host::Facts;
-use crate::input;
 use crate::manifest::{ImageEntry, Platform};
+use crate::named;
 use crate::plan::{Content, Wanted, WantedDir, WantedFile, WantedImage, WantedService};
 use crate::profile::Profile;
 use crate::record::{BundleRecord, FileKind, Record};
@@ -83,9 +83,7 @@ pub fn decide(
 
     let target = Target {
         engine,
-        program: facts
-            .engine(engine)
-            .map_or_else(|| engine.usual_program().into(), |found| found.program.clone()),
+        program: program(root, engine)?,
         systemd: facts.systemd.unwrap_or(OLDEST_SYSTEMD),
         cgroup_v2: facts.cgroup_v2,
     };
@@ -218,7 +216,7 @@ fn sources(request: &Request, root: &Root) -> Result<Sources> {
     }
     if let Some(path) = &request.answers {
         let place = path.display().to_string();
-        let text = input::text(path, ANSWERS_LIMIT)?;
+        let text = named::text(path, ANSWERS_LIMIT)?;
         sources = sources.file(&place, Answers::from_toml(&place, &text)?);
     }
     for set in &request.set {
@@ -294,6 +292,12 @@ fn engine(
             .remedy("install or mend one; in a prepared root, name it with --engine"));
     }
     choose_engine(&usable, ask)
+}
+
+/// The absolute path of the engine's command, for units.
+fn program(root: &Root, engine: Kind) -> Result<String> {
+    let path = crate::host::facts::find(root, engine.name())?;
+    Ok(path.map_or_else(|| engine.usual_program().into(), |path| path.display().to_string()))
 }
 
 /// The program itself and the answers.

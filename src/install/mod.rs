@@ -177,7 +177,8 @@ fn recover_before(
     root: &Root,
     session: &Session<'_>,
 ) -> Result<Recovered> {
-    let recovered = apply::recover(lock, &Node::new(root, engine_of_record(root)?), session.progress)?;
+    let recovered =
+        apply::recover(lock, &Node::new(root, engine_of_record(root)?), session.progress)?;
     match &recovered {
         Recovered::Nothing => {}
         Recovered::Undone(verb) => session
@@ -223,15 +224,8 @@ pub fn load(root: &Path, which: &Which, session: &mut Session<'_>) -> Result<Out
     let mut feed = |name: &str, reference: &str, out: &mut dyn std::io::Write| {
         bundle.export(image_named(bundle, name)?, reference, out, session.progress)
     };
-    let warnings = apply::apply(
-        &lock,
-        &node,
-        &plan,
-        "load",
-        &mut feed,
-        session.interrupt,
-        session.progress,
-    )?;
+    let warnings =
+        apply::apply(&lock, &node, &plan, "load", &mut feed, session.interrupt, session.progress)?;
     Ok(Outcome {
         changed: plan.changed,
         dry_run: false,

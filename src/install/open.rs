@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bundle::{Bundle, EXTENSION};
 use crate::error::{Error, Result};
-use crate::input;
+use crate::named;
 use crate::root::Root;
 use crate::trust::{Key, Signer};
 
@@ -56,7 +56,7 @@ impl Which {
         let known = keys.len();
         let mut texts = Vec::new();
         for path in &self.pubkeys {
-            let text = input::text(path, KEY_LIMIT)?;
+            let text = named::text(path, KEY_LIMIT)?;
             keys.push(Key::parse(&text, &path.display().to_string())?);
             texts.push(text);
         }
@@ -101,9 +101,12 @@ fn beside() -> Result<PathBuf> {
             1 => return Ok(bundles.remove(0)),
             _ => {
                 let names: Vec<String> = bundles.iter().map(|p| p.display().to_string()).collect();
-                return Err(Error::usage(format!("there are several bundles: {}", names.join(", ")))
-                    .at(folder.display())
-                    .remedy("say which with --bundle FILE"));
+                return Err(Error::usage(format!(
+                    "there are several bundles: {}",
+                    names.join(", ")
+                ))
+                .at(folder.display())
+                .remedy("say which with --bundle FILE"));
             }
         }
     }

@@ -1,0 +1,196 @@
+//! Images in an engine: taking one in, proving that it is the signed one, removing it.
+//!
+//! An image is known by a tag made from its config digest and accepted when the engine's own
+//! list of layers equals the signed diffIDs; image IDs differ between docker's stores.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::Kind;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::host::facts::engine_cmd;
+use crate::host::{Cmd, Interrupt};
+use crate::root::Root;
+
+/// How long an engine may take nothing of an image, or think about its end: it unpacks gigabytes.
+const LOADING: Duration = Duration::from_secs(900);
+
+/// An engine's client.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    kind: Kind,
+}
+
+/// An image as its engine knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The engine's own name for it; which digest that is differs between stores.
+    pub id: String,
+    /// The diffIDs of its layers in order.
+    pub layers: Vec<Digest>,
+}
+
+/// What became of an image that was to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// Our name for it is gone, and the image too unless it has other names.
+    Gone,
+    /// It was not there.
+    Absent,
+    /// A container uses it, so it stays.
+    InUse,
+}
+
+impl Client {
+    /// The client of an engine on this host.
+    pub fn new(kind: Kind) -> Self {
+        Client { kind }
+    }
+
+    /// Which engine.
+    pub fn kind(self) -> Kind {
+        self.kind
+    }
+
+    /// The image under the name `reference`; `None` if the engine has no such name.
+    pub fn inspect(self, reference: &str) -> Result<Option<Loaded>> {
+        if !self.has(reference)? {
+            return Ok(None);
+        }
+        let output = self.cmd(["image", "inspect", reference]).run()?;
+        read_inspect(&output.stdout)
+            .map(Some)
+            .map_err(|e| e.at(format!("image {reference} in {}", self.kind)))
+    }
+
+    /// The image is there under `reference` with exactly these layers.
+    pub fn present(self, reference: &str, layers: &[Digest]) -> Result<Option<Loaded>> {
+        Ok(self.inspect(reference)?.filter(|loaded| loaded.layers == layers))
+    }
+
+    /// Takes in the image that `feed` writes as a docker archive, and proves that it now has
+    /// exactly `layers` under the name `reference`; otherwise it is removed again. If `feed`
+    /// fails the client is killed, so that a part is never taken for the whole. What the engine
+    /// has stored is on disk when this returns.
+    pub fn load(
+        self,
+        root: &Root,
+        reference: &str,
+        layers: &[Digest],
+        interrupt: &Interrupt,
+        feed: &mut dyn FnMut(&mut dyn Write) -> Result<()>,
+    ) -> Result<Loaded> {
+        let place = || format!("image {reference} in {}", self.kind);
+        self.cmd(["load", "--quiet"])
+            .timeout(LOADING)
+            .feed(interrupt, feed)
+            .map_err(|e| e.at(place()))?;
+        let loaded = self.inspect(reference)?.ok_or_else(|| {
+            Error::failed("the engine took the image but does not know it by its name").at(place())
+        })?;
+        if loaded.layers != layers {
+            // The refusal is the error to tell; a name that stays is never believed again.
+            let _ = self.remove(reference);
+            return Err(Error::refused("the engine has other layers than were signed").at(place()));
+        }
+        root.sync_file_system(&self.store()?)?;
+        Ok(loaded)
+    }
+
+    /// Takes the name `reference` away, and the image with it if that was its last name.
+    pub fn remove(self, reference: &str) -> Result<Removed> {
+        if !self.has(reference)? {
+            return Ok(Removed::Absent);
+        }
+        let filter = format!("ancestor={reference}");
+        let users = self.cmd(["ps", "--all", "--quiet", "--filter", &filter]).run()?;
+        if !users.text().is_empty() {
+            return Ok(Removed::InUse);
+        }
+        self.cmd(["image", "rm", reference]).timeout(LOADING).run()?;
+        Ok(Removed::Gone)
+    }
+
+    /// The directory in which the engine keeps its images.
+    pub fn store(self) -> Result<PathBuf> {
+        let format = match self.kind {
+            Kind::Docker => "{{.DockerRootDir}}",
+            Kind::Podman => "{{.Store.GraphRoot}}",
+        };
+        let path = PathBuf::from(self.cmd(["info", "--format", format]).run()?.text());
+        if path.is_absolute() && path != Path::new("/") {
+            return Ok(path);
+        }
+        Err(Error::failed(format!("{} does not tell where it keeps images", self.kind)))
+    }
+
+    /// The engine has an image of this name.
+    fn has(self, reference: &str) -> Result<bool> {
+        match self.kind {
+            // Prints nothing, and succeeds, where there is no such image.
+            Kind::Docker => {
+                let output = self.cmd(["image", "ls", "--quiet", reference]).run()?;
+                Ok(!output.text().is_empty())
+            }
+            Kind::Podman => {
+                let cmd = self.cmd(["image", "exists", reference]);
+                match cmd.status()? {
+                    output if output.status == 0 => Ok(true),
+                    output if output.status == 1 => Ok(false),
+                    output => Err(cmd.failure(&output)),
+                }
+            }
+        }
+    }
+
+    fn cmd<const N: usize>(self, args: [&str; N]) -> Cmd {
+        engine_cmd(self.kind).args(args).timeout(Duration::from_secs(120))
+    }
+}
+
+/// Reads what `image inspect` of both engines prints for one image.
+fn read_inspect(json: &[u8]) -> Result<Loaded> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Image {
+        id: String,
+        #[serde(rename = "RootFS")]
+        root_fs: RootFs,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct RootFs {
+        layers: Vec<Digest>,
+    }
+    let images: Vec<Image> = serde_json::from_slice(json)
+        .map_err(|e| Error::failed("the engine describes it in an unknown way").because(e))?;
+    match <[Image; 1]>::try_from(images) {
+        Ok([image]) => Ok(Loaded { id: image.id, layers: image.root_fs.layers }),
+        Err(images) => {
+            Err(Error::failed(format!("the engine describes {} images, not one", images.len())))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_engines_descriptions_are_read() {
+        let layer = Digest::of(b"layer");
+        let json = format!(
+            r#"[{{"Id":"sha256:ab","RepoTags":["x"],"Size":3,
+                "RootFS":{{"Type":"layers","Layers":["{layer}"]}}}}]"#
+        );
+        let loaded = read_inspect(json.as_bytes()).unwrap();
+        assert_eq!(loaded, Loaded { id: "sha256:ab".into(), layers: vec![layer] });
+        assert!(read_inspect(b"[]").is_err());
+        assert!(read_inspect(b"Error").is_err());
+        assert!(read_inspect(br#"[{"Id":"a","RootFS":{"Layers":["sha256:0"]}}]"#).is_err());
+    }
+}

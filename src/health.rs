@@ -1,0 +1,195 @@
+//! Whether a service works, which is more than whether it was started.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::engine::load::Client;
+use crate::error::{Error, Result};
+use crate::host::{Interrupt, Systemd, UnitState};
+use crate::record::Record;
+pub use crate::service::Check;
+
+/// How long a service must stay up before it counts, where nothing can be asked of it.
+const SETTLED: Duration = Duration::from_secs(3);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long a connection to this host itself may take.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Lines of its journal that a service that does not work is told with.
+const LINES: u32 = 20;
+
+/// Waits until `unit` runs and all `checks` hold, at most `timeout`. If it fails or the time is
+/// over, the last lines of its journal are the reason.
+pub fn wait(
+    systemd: Systemd,
+    unit: &str,
+    checks: &[Check],
+    timeout: Duration,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let start = Instant::now();
+    let restarts = systemd.state(unit)?.restarts;
+    let mut seen = restarts;
+    let mut up_since: Option<Instant> = None;
+    loop {
+        interrupt.check()?;
+        let state = systemd.state(unit)?;
+        if std::mem::replace(&mut seen, state.restarts) != state.restarts {
+            up_since = None;
+        }
+        let missing = if state.active == "active" {
+            let since = *up_since.get_or_insert_with(Instant::now);
+            missing(checks, since.elapsed() >= SETTLED)
+        } else {
+            up_since = None;
+            Some(format!("it is {}", state.active))
+        };
+        let Some(missing) = missing else { return Ok(()) };
+        if state.active == "failed" {
+            return Err(failed(systemd, unit, "has failed"));
+        }
+        if start.elapsed() >= timeout {
+            let again = state.restarts.saturating_sub(restarts);
+            let mut what = format!("does not work after {} seconds: {missing}", timeout.as_secs());
+            if again > 0 {
+                // Writing to a String cannot fail.
+                let _ = write!(what, ", and systemd has restarted it {again} times");
+            }
+            return Err(failed(systemd, unit, &what));
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// What does not hold yet, for people.
+fn missing(checks: &[Check], settled: bool) -> Option<String> {
+    let mut asked = false;
+    for check in checks {
+        match check {
+            Check::Running => {}
+            Check::Tcp(port) => {
+                asked = true;
+                if let Err(why) = answers(*port) {
+                    return Some(format!("nobody answers on port {port} ({why})"));
+                }
+            }
+        }
+    }
+    // Where nothing answers, staying up for a while is all that can be seen.
+    (!asked && !settled).then(|| "it has not been up for long enough".to_owned())
+}
+
+/// Somebody on this host takes connections on `port`.
+fn answers(port: u16) -> io::Result<()> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let stream = TcpStream::connect_timeout(&address, CONNECT)?;
+    // A connection to a port that nobody listens on can, once in a while, be given that very
+    // port for its own end, and then it reaches itself.
+    if stream.local_addr()? == address {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(())
+}
+
+fn failed(systemd: Systemd, unit: &str, what: &str) -> Error {
+    let lines = systemd.journal(unit, LINES);
+    let error = Error::failed(what).at(unit).remedy(format!("see `journalctl -u {unit}`"));
+    if lines.is_empty() { error } else { error.because(io::Error::other(lines)) }
+}
+
+/// How a service is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Its name on this node
+    pub name: String,
+    /// Its role
+    pub role: String,
+    /// Its unit
+    pub unit: String,
+    /// What systemd says
+    #[serde(flatten)]
+    pub state: UnitState,
+    /// The name of its image
+    pub image: String,
+    /// Whether the engine has exactly the signed image; `None` if it cannot be asked
+    pub image_there: Option<bool>,
+    /// The version of the bundle it comes from
+    pub version: String,
+    /// The last line of its journal, if it does not run
+    pub last_line: Option<String>,
+}
+
+impl Status {
+    /// It runs, and its image is not known to be missing.
+    pub fn is_well(&self) -> bool {
+        self.state.active == "active" && self.image_there != Some(false)
+    }
+}
+
+/// How each recorded service is. Without a running systemd their states are empty.
+pub fn status(
+    record: &Record,
+    systemd: Option<Systemd>,
+    engine: Option<Client>,
+) -> Result<Vec<Status>> {
+    let units: Vec<_> = record.services.iter().map(|s| s.unit.as_str()).collect();
+    let mut states = match systemd {
+        Some(systemd) => systemd.states(&units)?,
+        None => BTreeMap::new(),
+    };
+    let mut all = Vec::new();
+    for service in &record.services {
+        let state = states.remove(&service.unit).unwrap_or_default();
+        let image = record.images.iter().find(|i| i.reference == service.image);
+        let image_there = match (engine, image) {
+            (Some(engine), Some(image)) => {
+                Some(engine.present(&image.reference, &image.layers)?.is_some())
+            }
+            _ => None,
+        };
+        let last_line = systemd
+            .filter(|_| state.active != "active")
+            .map(|s| s.journal(&service.unit, 1))
+            .filter(|line| !line.is_empty());
+        all.push(Status {
+            name: service.name.clone(),
+            role: service.role.clone(),
+            unit: service.unit.clone(),
+            state,
+            image: service.image.clone(),
+            image_there,
+            version: record.bundle.version.clone(),
+            last_line,
+        });
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_port_answers_or_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(missing(&[Check::Running, Check::Tcp(port)], false), None);
+        // Nobody here has had a service on port 1 for decades.
+        let what = missing(&[Check::Tcp(port), Check::Tcp(1)], true).unwrap();
+        assert!(what.starts_with("nobody answers on port 1 ("), "{what}");
+    }
+
+    #[test]
+    fn without_a_question_time_decides() {
+        assert!(missing(&[Check::Running], false).is_some());
+        assert!(missing(&[Check::Running], true).is_none());
+    }
+}

@@ -1,0 +1,370 @@
+//! Plans as a person reads them, for each state a host can be in.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::engine::Kind as Engine;
+use crate::health::Check;
+use crate::host::UnitState;
+use crate::record::tests::bundle;
+
+const UNIT: &str = "/etc/systemd/system/ldms-sampler.service";
+const CONFIG: &str = "/etc/ldms/sampler.conf";
+
+fn wanted(config: &str) -> Wanted {
+    let mut wanted = Wanted::new(bundle(), Some(Engine::Podman));
+    wanted.add_unit("ldms-sampler.service", "[Service]\n".into(), &["ldms.target"]);
+    wanted.add_unit("ldms.target", "[Unit]\n".into(), &["multi-user.target"]);
+    wanted.files.push(WantedFile {
+        path: CONFIG.into(),
+        content: Content::Text(config.into()),
+        attr: Attr::root(0o644),
+        kind: FileKind::Config,
+    });
+    wanted.files.push(WantedFile {
+        path: "/etc/ldms/munge/munge.key".into(),
+        content: Content::CopyOf("/etc/munge/munge.key".into()),
+        attr: Attr { mode: 0o600, uid: 101, gid: 101 },
+        kind: FileKind::Secret,
+    });
+    wanted.dirs.push(WantedDir { path: "/etc/ldms/munge".into(), attr: Attr::root(0o700) });
+    wanted.images.push(WantedImage {
+        name: "ovishpc/ldms-samp".into(),
+        reference: "docker.io/ovishpc/ldms-samp:ldms-0123".into(),
+        id: Digest::of(b"image"),
+        layers: vec![Digest::of(b"layer")],
+        size: 276_000_000,
+    });
+    wanted.services.push(WantedService {
+        name: "sampler".into(),
+        role: "sampler".into(),
+        unit: "ldms-sampler.service".into(),
+        image: "docker.io/ovishpc/ldms-samp:ldms-0123".into(),
+        uses: vec![CONFIG.into(), "/etc/ldms/munge/munge.key".into()],
+        ports: vec![411],
+        checks: vec![Check::Running, Check::Tcp(411)],
+        start_timeout: Duration::from_secs(60),
+    });
+    wanted.groups.push("ldms.target".into());
+    wanted
+}
+
+fn directory() -> Look {
+    Look::Directory { attr: Attr::root(0o755) }
+}
+
+fn file(content: &[u8], attr: Attr) -> Look {
+    Look::File { digest: Digest::of(content), size: content.len() as u64, attr }
+}
+
+fn unit(active: &str) -> UnitState {
+    UnitState { active: active.into(), ..UnitState::default() }
+}
+
+/// A host on which nothing of ours is, with a running systemd and an engine.
+fn bare() -> State {
+    let mut state = State { has_engine: true, units: Some(BTreeMap::new()), ..State::default() };
+    for dir in ["/etc", "/etc/systemd", "/etc/systemd/system"] {
+        state.files.insert(dir.into(), directory());
+    }
+    state.sources.insert("/etc/munge/munge.key".into(), (Digest::of(b"key"), 3));
+    state
+}
+
+/// The host after `plan` has been carried out, without looking at a real one.
+fn after(mut state: State, plan: &Plan) -> State {
+    for step in plan.steps.iter().chain(&plan.after) {
+        match step {
+            Step::MakeDir { path, attr } => {
+                state.files.insert(path.clone(), Look::Directory { attr: *attr });
+            }
+            Step::WriteFile { path, digest, size, attr, .. } => {
+                let look = Look::File { digest: *digest, size: *size, attr: *attr };
+                state.files.insert(path.clone(), look);
+            }
+            Step::Link { path, target } => {
+                let look = Look::Link { target: target.clone(), to_directory: false };
+                state.files.insert(path.clone(), look);
+            }
+            Step::RemoveFile { path } | Step::Unlink { path } | Step::RemoveDir { path } => {
+                state.files.remove(path);
+            }
+            Step::LoadImage { reference, .. } => drop(state.images.insert(reference.clone())),
+            Step::RemoveImage { reference, .. } => drop(state.images.remove(reference)),
+            Step::Start { unit: name } | Step::Restart { unit: name } => {
+                let units = state.units.as_mut().unwrap();
+                units.insert(name.clone(), unit("active"));
+            }
+            Step::Stop { unit } => drop(state.units.as_mut().unwrap().remove(unit)),
+            Step::Reload | Step::Await { .. } => {}
+        }
+    }
+    state.entries.clear();
+    let dirs: Vec<_> =
+        state.files.iter().filter(|(_, l)| matches!(l, Look::Directory { .. })).collect();
+    for (dir, _) in dirs {
+        let inside = state.files.keys().filter(|p| p.parent() == Some(dir));
+        let names = inside.filter_map(|p| Some(p.file_name()?.to_owned())).collect();
+        state.entries.insert(dir.clone(), names);
+    }
+    state
+}
+
+/// A host with version one installed, and its record.
+fn installed() -> (State, Record) {
+    let plan = plan(&wanted("one"), None, &bare()).unwrap();
+    (after(bare(), &plan), plan.record.unwrap())
+}
+
+#[test]
+fn a_first_installation() {
+    let plan = plan(&wanted("one"), None, &bare()).unwrap();
+    insta::assert_snapshot!(plan.to_string(), @r"
+    load     docker.io/ovishpc/ldms-samp:ldms-0123 into podman (276.0 MB)
+    mkdir    /etc/ldms (0:0 0755)
+    mkdir    /etc/ldms/munge (0:0 0700)
+    mkdir    /etc/systemd/system/ldms.target.wants (0:0 0755)
+    mkdir    /etc/systemd/system/multi-user.target.wants (0:0 0755)
+    write    /etc/systemd/system/ldms-sampler.service (0:0 0644, 10 bytes)
+    write    /etc/systemd/system/ldms.target (0:0 0644, 7 bytes)
+    write    /etc/ldms/sampler.conf (0:0 0644, 3 bytes)
+    write    /etc/ldms/munge/munge.key (101:101 0600, 3 bytes, copy of /etc/munge/munge.key)
+    link     /etc/systemd/system/ldms.target.wants/ldms-sampler.service -> /etc/systemd/system/ldms-sampler.service
+    link     /etc/systemd/system/multi-user.target.wants/ldms.target -> /etc/systemd/system/ldms.target
+    reload   systemd
+    start    ldms-sampler.service
+    start    ldms.target
+    await    sampler: running, answering on port 411 (at most 60 s)
+    ");
+    assert!(plan.changed);
+    let json = serde_json::to_string(&plan).unwrap();
+    assert!(json.contains(r#""step":"load-image""#) && !json.contains("[Service]"), "{json}");
+}
+
+#[test]
+fn the_second_time_there_is_nothing_to_do() {
+    let (state, record) = installed();
+    let plan = plan(&wanted("one"), Some(&record), &state).unwrap();
+    assert_eq!((plan.to_string().as_str(), plan.changed), ("nothing to do\n", false));
+    assert!(plan.record.unwrap().same_as(&record));
+}
+
+#[test]
+fn an_untouched_file_is_replaced_and_its_service_restarted() {
+    let (state, record) = installed();
+    let plan = plan(&wanted("two!"), Some(&record), &state).unwrap();
+    insta::assert_snapshot!(plan.to_string(), @r"
+    replace  /etc/ldms/sampler.conf (0:0 0644, 4 bytes)
+    restart  ldms-sampler.service
+    await    sampler: running, answering on port 411 (at most 60 s)
+    ");
+}
+
+#[test]
+fn an_edited_file_is_kept_and_the_new_one_offered_once() {
+    let (mut state, record) = installed();
+    state.files.insert(CONFIG.into(), file(b"mine", Attr::root(0o640)));
+    let same = plan(&wanted("one"), Some(&record), &state).unwrap();
+    assert_eq!(
+        same.to_string(),
+        format!("nothing to do\nnote: {CONFIG} was edited here and is kept\n")
+    );
+
+    let two = plan(&wanted("two!"), Some(&record), &state).unwrap();
+    insta::assert_snapshot!(two.to_string(), @r"
+    write    /etc/ldms/sampler.conf.new (0:0 0644, 4 bytes)
+    note: /etc/ldms/sampler.conf was edited here and is kept; the new version is /etc/ldms/sampler.conf.new
+    ");
+    let state = after(state, &two);
+    let record = two.record.unwrap();
+    let again = plan(&wanted("two!"), Some(&record), &state).unwrap();
+    assert!(!again.changed, "{again}");
+    assert_eq!(again.notes.len(), 1, "but it is still told of");
+
+    // Looked at and thrown away: it does not come back.
+    let mut dropped = state.clone();
+    dropped.files.remove(&PathBuf::from(format!("{CONFIG}.new")));
+    let third = plan(&wanted("two!"), Some(&record), &dropped).unwrap();
+    assert!(third.steps.is_empty() && third.notes.is_empty(), "{third}");
+
+    // Taken over: the offer goes, and the file is ours again.
+    let mut merged = state;
+    merged.files.insert(CONFIG.into(), file(b"two!", Attr::root(0o644)));
+    let fourth = plan(&wanted("two!"), Some(&record), &merged).unwrap();
+    assert_eq!(fourth.to_string(), format!("remove   {CONFIG}.new\n"));
+    let record = fourth.record.unwrap();
+    assert_eq!(record.files[Path::new(CONFIG)].digest, Some(Digest::of(b"two!")));
+}
+
+#[test]
+fn what_the_site_had_before_us_is_never_ours() {
+    let mut state = bare();
+    state.files.insert("/etc/ldms".into(), directory());
+    state.files.insert(CONFIG.into(), file(b"theirs", Attr::root(0o644)));
+    let first = plan(&wanted("one"), None, &state).unwrap();
+    assert!(!first.to_string().contains(&format!("replace  {CONFIG}")), "{first}");
+    assert!(first.to_string().contains(&format!("write    {CONFIG}.new")), "{first}");
+    let record = first.record.as_ref().unwrap();
+    assert_eq!(record.files[Path::new(CONFIG)].digest, None);
+    assert!(!record.dirs.contains(Path::new("/etc/ldms")));
+
+    let state = after(state, &first);
+    let gone = after(state.clone(), &removal(record, &[], &state));
+    assert_eq!(*gone.at(Path::new(CONFIG)), file(b"theirs", Attr::root(0o644)));
+    assert_eq!(*gone.at(Path::new("/etc/ldms")), directory());
+    assert_eq!(gone.files.len(), bare().files.len() + 2);
+
+    // Even if it holds what we would have written.
+    let mut state = bare();
+    state.files.insert(CONFIG.into(), file(b"one", Attr::root(0o644)));
+    let same = plan(&wanted("one"), None, &state).unwrap();
+    assert_eq!(same.record.unwrap().files[Path::new(CONFIG)].digest, None);
+}
+
+#[test]
+fn everything_goes_in_the_order_in_which_nothing_breaks() {
+    let (state, record) = installed();
+    let plan = removal(&record, &[], &state);
+    insta::assert_snapshot!(plan.to_string(), @r"
+    stop     ldms-sampler.service
+    stop     ldms.target
+    unlink   /etc/systemd/system/ldms.target.wants/ldms-sampler.service
+    unlink   /etc/systemd/system/multi-user.target.wants/ldms.target
+    remove   /etc/ldms/munge/munge.key
+    remove   /etc/ldms/sampler.conf
+    remove   /etc/systemd/system/ldms-sampler.service
+    remove   /etc/systemd/system/ldms.target
+    rmdir    /etc/systemd/system/multi-user.target.wants
+    rmdir    /etc/systemd/system/ldms.target.wants
+    rmdir    /etc/ldms/munge
+    rmdir    /etc/ldms
+    reload   systemd
+    unload   docker.io/ovishpc/ldms-samp:ldms-0123 from podman, unless a container uses it
+    ");
+    assert!(plan.record.is_none());
+    assert_eq!(after(state, &plan).files, bare().files);
+}
+
+#[test]
+fn what_is_kept_keeps_its_directory() {
+    let (mut state, record) = installed();
+    state.files.insert("/etc/ldms/munge/notes".into(), file(b"x", Attr::root(0o644)));
+    state.entries.insert("/etc/ldms/munge".into(), vec!["munge.key".into(), "notes".into()]);
+    let plan = removal(&record, &[FileKind::Config], &state);
+    let text = plan.to_string();
+    assert!(!text.contains(CONFIG) && !text.contains("rmdir    /etc/ldms\n"), "{text}");
+    assert!(text.contains("remove   /etc/ldms/munge/munge.key\n"), "{text}");
+    assert!(text.contains("note: /etc/ldms/munge is not empty, so it stays\n"), "{text}");
+}
+
+#[test]
+fn the_program_goes_last_and_is_always_the_verified_one() {
+    let mut wanted = wanted("one");
+    let program = WantedFile {
+        path: "/usr/local/sbin/ldms-install".into(),
+        content: Content::Input("/media/stick/ldms-install".into()),
+        attr: Attr::root(0o755),
+        kind: FileKind::Program,
+    };
+    wanted.files.push(program.clone());
+    let mut state = bare();
+    for dir in ["/usr", "/usr/local", "/usr/local/sbin"] {
+        state.files.insert(dir.into(), directory());
+    }
+    state.sources.insert("/media/stick/ldms-install".into(), (Digest::of(b"new"), 3));
+    state.files.insert(program.path.clone(), file(b"old", Attr::root(0o755)));
+    let first = plan(&wanted, None, &state).unwrap();
+    assert!(first.to_string().contains("replace  /usr/local/sbin/ldms-install"), "{first}");
+    let state = after(state, &first);
+    let plan = removal(&first.record.unwrap(), &[], &state);
+    assert_eq!(plan.after.last(), Some(&Step::RemoveFile { path: program.path }));
+}
+
+#[test]
+fn a_prepared_root_gets_files_and_links_and_no_more() {
+    let state = State { has_engine: false, units: None, ..bare() };
+    let plan = plan(&wanted("one"), None, &state).unwrap();
+    let text = plan.to_string();
+    for word in ["load", "reload", "start", "await"] {
+        assert!(!text.lines().any(|l| l.split_whitespace().next() == Some(word)), "{text}");
+    }
+    assert!(text.contains("link     /etc/systemd/system/ldms.target.wants/ldms-sampler.service"));
+    let record = plan.record.unwrap();
+    assert!(!record.images[0].loaded);
+
+    // Booted: only its images are missing.
+    let loading = loading(&record, &bare());
+    assert_eq!(
+        loading.to_string(),
+        "load     docker.io/ovishpc/ldms-samp:ldms-0123 into podman (276.0 MB)\n"
+    );
+    assert!(loading.record.unwrap().images[0].loaded);
+}
+
+#[test]
+fn services_start_only_if_asked_and_only_if_they_must() {
+    let (state, record) = installed();
+    let mut quiet = wanted("two!");
+    quiet.start = false;
+    let text = plan(&quiet, Some(&record), &state).unwrap().to_string();
+    assert!(!text.contains("restart") && text.contains("replace"), "{text}");
+
+    let mut down = state.clone();
+    down.units.as_mut().unwrap().insert("ldms-sampler.service".into(), unit("failed"));
+    let text = plan(&wanted("one"), Some(&record), &down).unwrap().to_string();
+    assert!(text.starts_with("start    ldms-sampler.service\nawait"), "{text}");
+
+    // A key that was renewed on the host is copied anew.
+    let mut renewed = state;
+    renewed.sources.insert("/etc/munge/munge.key".into(), (Digest::of(b"newer"), 5));
+    let text = plan(&wanted("one"), Some(&record), &renewed).unwrap().to_string();
+    assert!(text.contains("replace  /etc/ldms/munge/munge.key (101:101 0600, 5 bytes, copy of"));
+    assert!(text.contains("restart  ldms-sampler.service"), "{text}");
+}
+
+#[test]
+fn a_service_that_goes_is_stopped_before_its_files_go() {
+    let (state, record) = installed();
+    let mut less = wanted("one");
+    less.services.clear();
+    less.images.clear();
+    less.files.retain(|f| f.path.ends_with("ldms.target"));
+    less.links.retain(|l| l.path.ends_with("ldms.target"));
+    less.dirs.clear();
+    let plan = plan(&less, Some(&record), &state).unwrap();
+    insta::assert_snapshot!(plan.to_string(), @r"
+    stop     ldms-sampler.service
+    unlink   /etc/systemd/system/ldms.target.wants/ldms-sampler.service
+    remove   /etc/ldms/munge/munge.key
+    remove   /etc/ldms/sampler.conf
+    remove   /etc/systemd/system/ldms-sampler.service
+    rmdir    /etc/systemd/system/ldms.target.wants
+    rmdir    /etc/ldms/munge
+    rmdir    /etc/ldms
+    reload   systemd
+    unload   docker.io/ovishpc/ldms-samp:ldms-0123 from podman, unless a container uses it
+    ");
+}
+
+#[test]
+fn everything_in_the_way_is_told_at_once() {
+    let mut state = bare();
+    state.files.insert(CONFIG.into(), directory());
+    state.files.insert("/etc/ldms".into(), directory());
+    state.files.insert("/etc/ldms/munge".into(), Look::Other);
+    let error = plan(&wanted("one"), None, &state).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("/etc/ldms/munge is no directory") && text.contains(CONFIG), "{text}");
+    assert_eq!(error.kind(), crate::error::Kind::Host);
+}
+
+#[test]
+fn a_link_in_place_of_a_unit_is_the_sites_decision() {
+    let mut state = bare();
+    let masked = Look::Link { target: "/dev/null".into(), to_directory: false };
+    state.files.insert(UNIT.into(), masked.clone());
+    let plan = plan(&wanted("one"), None, &state).unwrap();
+    assert_eq!(*after(state, &plan).at(Path::new(UNIT)), masked);
+    assert!(plan.notes.iter().any(|n| n.path == Path::new(UNIT)));
+}
