@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::open::Opened;
+use super::open::{Opened, TRUSTED};
 use super::{ANSWERS, Request};
 use crate::answers::{
     Answers, Ask, Host, Settled, Sources, Wanted as WantedRole, Wish, choose_engine, choose_role,
@@ -13,6 +13,7 @@ use crate::bundle::Bundle;
 use crate::engine::Kind;
 use crate::error::{Error, Result};
 use crate::host::Facts;
+use crate::host::facts::MUNGE_SOCKET;
 use crate::manifest::{ImageEntry, Platform};
 use crate::named;
 use crate::plan::{Content, Wanted, WantedDir, WantedFile, WantedImage, WantedService};
@@ -80,6 +81,7 @@ pub fn decide(
         services.push(Service::decide(role, &values, &host, image)?);
     }
     check_together(&services)?;
+    check_munge(&services, root, facts)?;
 
     let target = Target {
         engine,
@@ -105,7 +107,7 @@ pub fn decide(
         wanted.add_unit(&unit.name, unit.text, &unit.wanted_by);
     }
     own_files(&mut wanted, &answers)?;
-    keep_key(&mut wanted, opened, ask)?;
+    keep_keys(&mut wanted, opened, record, root, ask)?;
     let mut seen = BTreeSet::new();
     for image in images {
         if seen.insert(&image.name) {
@@ -135,6 +137,23 @@ pub fn decide(
         });
     }
     Ok(Decided { wanted, ports, warnings: warnings(&services) })
+}
+
+/// Where the host's munged is to be used it must be there; the container would fail later.
+fn check_munge(services: &[Service], root: &Root, facts: &Facts) -> Result<()> {
+    let user = services.iter().find(|service| service.munge == Munge::Host);
+    match user.filter(|_| root.is_live() && !facts.munge_socket) {
+        None => Ok(()),
+        Some(service) => Err(Error::host(format!(
+            "{} is to use this host's munge, whose socket is not there",
+            service.name
+        ))
+        .at(MUNGE_SOCKET)
+        .remedy(format!(
+            "start it (systemctl start munge), or choose another way: --set {}.munge=key or none",
+            service.name
+        ))),
+    }
 }
 
 fn warnings(services: &[Service]) -> Vec<String> {
@@ -321,24 +340,42 @@ fn own_files(wanted: &mut Wanted, answers: &Answers) -> Result<()> {
     Ok(())
 }
 
-/// Offers to keep the key that was given for this run.
-fn keep_key(wanted: &mut Wanted, opened: &Opened, ask: &mut dyn Ask) -> Result<()> {
-    let Some(key) = &opened.new_key else { return Ok(()) };
-    let signer = &opened.signer;
-    let question = format!(
-        "Trust key {} (fingerprint {}) for media to come, too",
-        signer.key_id, signer.fingerprint
-    );
-    if ask.confirm(&question, true)? {
-        let folder = key.path.parent().unwrap_or(Path::new(CONFIG));
-        wanted.dirs.push(WantedDir { path: folder.into(), attr: Attr::root(0o755) });
-        wanted.files.push(WantedFile {
-            path: key.path.clone(),
-            content: Content::Text(key.text.clone()),
-            attr: Attr::root(0o644),
-            kind: FileKind::Config,
-        });
+/// Keeps the trusted keys that an earlier run laid down, and offers to keep the one that was
+/// given for this run. One that the site has removed since stays removed.
+fn keep_keys(
+    wanted: &mut Wanted,
+    opened: &Opened,
+    record: Option<&Record>,
+    root: &Root,
+    ask: &mut dyn Ask,
+) -> Result<()> {
+    let mut keys: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for path in record.iter().flat_map(|record| record.files.keys()) {
+        if path.starts_with(TRUSTED)
+            && let Some(text) = root.read(path)?.and_then(|bytes| String::from_utf8(bytes).ok())
+        {
+            keys.insert(path.clone(), text);
+        }
     }
+    if let Some(key) = &opened.new_key {
+        let signer = &opened.signer;
+        let question = format!(
+            "Trust key {} (fingerprint {}) for media to come, too",
+            signer.key_id, signer.fingerprint
+        );
+        if ask.confirm(&question, true)? {
+            keys.insert(key.path.clone(), key.text.clone());
+        }
+    }
+    if !keys.is_empty() {
+        wanted.dirs.push(WantedDir { path: TRUSTED.into(), attr: Attr::root(0o755) });
+    }
+    wanted.files.extend(keys.into_iter().map(|(path, text)| WantedFile {
+        path,
+        content: Content::Text(text),
+        attr: Attr::root(0o644),
+        kind: FileKind::Config,
+    }));
     Ok(())
 }
 
