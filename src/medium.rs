@@ -2,6 +2,7 @@
 //!
 //! A bundle gets its final name only when it is complete, signed and on the disk; until then it
 //! is called `.partial`, and goes away when packing ends any other way.
+#![expect(clippy::disallowed_methods, reason = "a medium is no part of a host")]
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -81,15 +82,8 @@ fn open_new(path: &Path, mode: u32) -> Result<File> {
         .map_err(|e| Error::failed("cannot make it").at(path.display()).because(e))
 }
 
-/// Makes the directory that becomes the medium, if it is not there.
-pub fn prepare(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder)
-        .map_err(|e| Error::failed("cannot make the directory").at(folder.display()).because(e))
-}
-
 fn sync_folder(folder: Option<&Path>) -> Result<()> {
     let folder = folder.filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    #[expect(clippy::disallowed_methods, reason = "a directory is opened to be synced")]
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(|e| Error::failed("cannot sync it").at(folder.display()).because(e))

@@ -1,6 +1,7 @@
 //! Files that a person names on the command line: bundles, keys, answers, archives.
 //!
 //! They are on the machine this program runs on, whatever root it works for.
+#![expect(clippy::disallowed_methods, reason = "the one door to files named by a person")]
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -39,7 +40,6 @@ pub fn text(path: &Path, limit: u64) -> Result<String> {
 }
 
 /// Writes a file that must not be there yet, and syncs it.
-#[expect(clippy::disallowed_methods, reason = "a key pair is no part of a host")]
 pub fn create(path: &Path, mode: u32, text: &str) -> Result<()> {
     File::options()
         .write(true)
@@ -48,6 +48,12 @@ pub fn create(path: &Path, mode: u32, text: &str) -> Result<()> {
         .open(path)
         .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         .map_err(|e| Error::failed("cannot write it").at(path.display()).because(e))
+}
+
+/// Makes a directory and those above it, where they are not there.
+pub fn create_dir(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path)
+        .map_err(|e| Error::failed("cannot make the directory").at(path.display()).because(e))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::images::{self, Image, Layer, Source};
 use crate::manifest::{ImageEntry, Manifest, Owner, Platform};
 use crate::medium::{self, Medium, Partial};
+use crate::named;
 use crate::progress::Progress;
 use crate::signing::{BundleSigner, SecretKey};
 
@@ -95,7 +96,7 @@ pub struct Outcome {
 pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> {
     let defaults = defaults()?;
     let wanted = if request.only.is_empty() { &defaults.images } else { &request.only };
-    medium::prepare(&request.output)?;
+    named::create_dir(&request.output)?;
     let images = images::gather(&request.sources, wanted, &request.options, progress)?;
     if images.len() > 64 {
         return Err(Error::usage("a bundle holds at most 64 images"));

@@ -84,6 +84,7 @@ struct Place {
 }
 
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct Install {
     /// What this node is for; NAME=ROLE gives the service a name of its own
     #[arg(long, value_name = "ROLE|NAME=ROLE")]

@@ -1,9 +1,8 @@
 //! `ldms-pack`: its arguments and what it prints.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::num::NonZero;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -219,10 +218,9 @@ impl Keygen {
             (None, false) => Some(Password::ask("Password for the secret key", true)?),
         };
         let pair = signing::generate(password)?;
-        std::fs::create_dir_all(&self.out)
-            .map_err(|e| Error::failed("cannot make it").at(self.out.display()).because(e))?;
-        write_new(&secret, 0o600, &pair.secret)?;
-        write_new(&public, 0o644, &pair.public)?;
+        named::create_dir(&self.out)?;
+        named::create(&secret, 0o600, &pair.secret)?;
+        named::create(&public, 0o644, &pair.public)?;
         let key = Key::parse(&pair.public, &public.display().to_string())?;
         print(&format!(
             "secret key   {}   (keep it off the stick)\npublic key   {}\n\
@@ -234,16 +232,6 @@ impl Keygen {
             key.fingerprint()
         ))
     }
-}
-
-fn write_new(path: &Path, mode: u32, text: &str) -> Result<()> {
-    std::fs::File::options()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .map_err(|e| Error::failed("cannot write it").at(path.display()).because(e))
 }
 
 /// Most bytes of a secret key file.
