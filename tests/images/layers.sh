@@ -9,20 +9,21 @@
 # Documentation and translations are left out of the small variant: dpkg keeps to it in every layer.
 SMALL_EXCLUDES=(
     '/usr/share/doc/*' '/usr/share/man/*' '/usr/share/info/*' '/usr/share/locale/*'
-    '/usr/share/lintian/*' '/usr/share/bash-completion/*' '/usr/lib/python3/*.po' '/usr/lib/python3/*.mo'
+    '/usr/share/lintian/*' '/usr/share/bash-completion/*' '/usr/lib/python3/*.po'
 )
 
 # bootstrap VARIANT TAR [OPTION...]: a root file system of Debian as a tar.
 bootstrap() {
-    local kind=$1 tar=$2 options=() option
+    local kind=$1 tar=$2 options=() option hook=customize
     shift 2
+    [[ $kind == extract ]] && hook=extract # the last hook that such a system comes to
     for option in "${aptopts[@]}"; do options+=(--aptopt="$option"); done
     if [[ $variant == small ]]; then
         for option in "${SMALL_EXCLUDES[@]}"; do options+=(--dpkgopt="path-exclude=$option"); done
     fi
     # Devices are the engine's to make, the directory is not. A proxy has no meaning in an image.
     mmdebstrap --quiet --mode=root --format=tar --skip=output/dev --variant="$kind" "${options[@]}" "$@" \
-        --customize-hook='rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"' \
+        --$hook-hook='rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"' \
         "$SUITE" "$tar" "deb [signed-by=$keyring] $mirror $SUITE main"
     mkdir -p "$work/empty/dev"
     tar --append --file "$tar" --numeric-owner --owner=0 --group=0 -C "$work/empty" dev
@@ -69,8 +70,7 @@ install_packages() {
         mount --bind "$work/lists" "$root/var/lib/apt/lists"
         mount --bind "$work/debs" "$root/var/cache/apt/archives"
         run() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive "$@"; }
-        apt=(apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Options::=--force-unsafe-io -o APT::Sandbox::User=root
-            -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=)
+        apt=(apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Options::=--force-unsafe-io -o APT::Sandbox::User=root)
         [[ -e $work/lists/lock ]] || run "${apt[@]}" update
         run "${apt[@]}" install -y --no-install-recommends "$@"
     ' - "$root" "$work" "${options[@]}" $packages >"$work/$image.log" 2>&1 || {
@@ -83,7 +83,7 @@ install_packages() {
     else
         find "$root/usr" -name __pycache__ -prune -exec rm -rf {} +
     fi
-    rm -rf "$root"/var/log/*.log "$root"/var/log/apt/*
+    rm -rf "$root"/var/cache/apt/*.bin "$root"/var/log/*.log "$root"/var/log/apt/*
     umoci repack --image "$layout:$image" --history.created_by "apt-get install $packages" "$bundle"
     rm -rf --one-file-system "$bundle"
 }
@@ -214,9 +214,9 @@ image_grafana() {
     # A large program in Go and a heap of JavaScript, as grafana is.
     [[ $variant == full ]] && packages+=,prometheus,libjs-bootstrap,libjs-jquery-ui,libjs-d3,fonts-roboto-unhinted
     bootstrap extract "$work/grafana.tar" --include="$packages" \
-        --customize-hook='chroot "$1" /usr/bin/busybox --install -s /usr/bin' \
-        --customize-hook='printf "root:x:0:0::/root:/bin/sh\ngrafana:x:472:0::/usr/share/grafana:/bin/sh\n" >"$1/etc/passwd"' \
-        --customize-hook='printf "root:x:0:\n" >"$1/etc/group"'
+        --extract-hook='chroot "$1" /usr/bin/busybox --install -s /usr/bin' \
+        --extract-hook='printf "root:x:0:0::/root:/bin/sh\ngrafana:x:472:0::/usr/share/grafana:/bin/sh\n" >"$1/etc/passwd"' \
+        --extract-hook='printf "root:x:0:\n" >"$1/etc/group"'
     new_image grafana "$work/grafana.tar" "busybox of Debian $SUITE"
     stage grafana
     rm -rf "$work/stage/var/lib/grafana/plugins/dsosds"

@@ -45,11 +45,11 @@ fn main() {
     let udp = UdpSocket::bind("0.0.0.0:0").unwrap_or_else(|e| fail(&format!("no socket: {e}")));
     let tcp = TcpListener::bind("0.0.0.0:0").unwrap_or_else(|e| fail(&format!("no socket: {e}")));
     let port = |a: std::io::Result<std::net::SocketAddr>| a.map_or(0, |a| u32::from(a.port()));
+    // What an earlier run left behind would make the registration fail.
+    let _ = portmap(2, 0, 0);
     for (name, kind, port) in
         [("udp", UDP, port(udp.local_addr())), ("tcp", TCP, port(tcp.local_addr()))]
     {
-        // What an earlier run left behind would make the registration fail.
-        let _ = portmap(2, kind, port);
         if portmap(1, kind, port) != Some(1) {
             fail(&format!("unable to register (SOSDB, SOSVERS, {name})"));
         }
