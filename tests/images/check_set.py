@@ -6,7 +6,6 @@ Reads the archives and the OCI layout without unpacking them, and prints what th
 
 import gzip
 import hashlib
-import io
 import json
 import os
 import sys
@@ -35,6 +34,14 @@ def digest(data):
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def digest_of(file):
+    """The same of a file that may be larger than memory."""
+    counted = hashlib.sha256()
+    while data := file.read(1 << 20):
+        counted.update(data)
+    return "sha256:" + counted.hexdigest()
+
+
 class Image:
     """One archive, read once: its configuration, and what its layers put where."""
 
@@ -56,15 +63,16 @@ class Image:
             claim(len(entry["Layers"]) == len(self.diff_ids), f"{name}: a diffID for each layer")
             self.files, self.whiteouts = {}, []
             for path, diff_id in zip(entry["Layers"], self.diff_ids):
-                data = read(path)
-                claim(digest(data) == diff_id, f"{name}: {path} has its diffID")
-                self.walk(data)
+                layer = tar.extractfile(members[path])
+                claim(digest_of(layer) == diff_id, f"{name}: {path} has its diffID")
+                layer.seek(0)
+                self.walk(layer)
             (named,) = json.loads(read("index.json"))["manifests"]
             claim(digest(read(blob(named["digest"]))) == named["digest"], f"{name}: index.json")
 
-    def walk(self, data):
+    def walk(self, file):
         """Keeps the members of a layer and what a few of them hold."""
-        with tarfile.open(fileobj=io.BytesIO(data)) as layer:
+        with tarfile.open(fileobj=file) as layer:
             for member in layer:
                 if os.path.basename(member.name).startswith(".wh."):
                     self.whiteouts.append(member.name)
@@ -95,9 +103,11 @@ def check_layout(out, images):
         found[descriptor["annotations"]["org.opencontainers.image.ref.name"]] = manifest
         for layer in manifest["layers"]:
             if layer["digest"] not in hashed:
-                data = read(blob(layer["digest"]))
-                claim(digest(data) == layer["digest"], "a layer has its digest")
-                hashed[layer["digest"]] = digest(gzip.decompress(data))
+                path = os.path.join(layout, blob(layer["digest"]))
+                with open(path, "rb") as file:
+                    claim(digest_of(file) == layer["digest"], "a layer has its digest")
+                with gzip.open(path) as file:
+                    hashed[layer["digest"]] = digest_of(file)
     claim(set(found) == {f"ovishpc/ldms-{name}:latest" for name in IMAGES}, "the layout's names")
     for image in images:
         manifest = found[f"ovishpc/ldms-{image.name}:latest"]
