@@ -58,21 +58,21 @@ flock 9
 current && { say "the $variant set in $out is current"; exit 0; }
 
 lacking=()
-for pair in mmdebstrap:mmdebstrap umoci:umoci python3:python3 gcc:gcc:libc6-dev; do
-    command -v "${pair%%:*}" >/dev/null || lacking+=("${pair#*:}")
+for program in mmdebstrap umoci python3 gcc; do
+    command -v "$program" >/dev/null || lacking+=("$program")
 done
-lacking=("${lacking[@]//:/ }")
+[[ " ${lacking[*]} " != *" gcc "* ]] || lacking+=(libc6-dev)
 if ((${#lacking[@]})); then
     say "installing with apt: ${lacking[*]}"
     apt-get update -qq
-    # shellcheck disable=SC2086 # a pair of packages is two words
     DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -qq -y \
-        --no-install-recommends ${lacking[*]} >/dev/null
+        --no-install-recommends "${lacking[@]}" >/dev/null
 fi
 command -v rustc >/dev/null || die "no rustc on the PATH: install Rust 1.82 or later"
 
 # Debian's mirror and proxy are those of this machine.
 mirrors() {
+    # shellcheck disable=SC2016 # apt's own variables
     apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)' 'Created-By: Packages' |
         sed -n 's/^Debian|Debian|main|//p'
 }

@@ -4,7 +4,7 @@
 # copy of /opt/ovis (the same files under other times), and a few small ones. grafana has a base of
 # its own, since upstream's is built upon grafana's image.
 # Uses work, layout, here, variant, mirror, keyring, aptopts, SUITE and say from build.sh.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2016 # from build.sh; hooks expand for themselves
 
 # Documentation and translations are left out of the small variant: dpkg keeps to it in every layer.
 SMALL_EXCLUDES=(
@@ -52,28 +52,32 @@ make_base() {
 install_packages() {
     local image=$1 uid=$2 gid=$3 bundle=$work/bundle root=$work/bundle/rootfs packages options=() option
     packages=$(sed -nE "s/^(both|$variant) +$image +//p" "$here/packages.txt" | tr '\n' ' ')
-    for option in "${aptopts[@]}"; do options+=(-o "${option/ \"/=\"}"); done
+    for option in "${aptopts[@]}"; do options+=(-o "$(sed -E 's/ "(.*)"$/=\1/' <<<"$option")"); done
+    # Upstream's recipes take what packages recommend, and most of their size comes of it.
+    options+=(-o "APT::Install-Recommends=$([[ $variant == full ]] && echo true || echo false)")
     umoci unpack --image "$layout:base" "$bundle"
     # The package takes a user of its name as it finds it.
     echo "munge:x:$uid:$gid::/nonexistent:/usr/sbin/nologin" >>"$root/etc/passwd"
     echo "munge:!:20000::::::" >>"$root/etc/shadow"
     echo "munge:x:$gid:" >>"$root/etc/group"
     echo "munge:!::" >>"$root/etc/gshadow"
-    # The mounts live in a namespace of their own, so nothing is left mounted whatever happens.
+    # Namespaces of its own, so that nothing is left mounted or running whatever happens.
     # shellcheck disable=SC2016,SC2086 # expanded inside; packages are many words
-    unshare --mount --propagation private bash -euc '
-        root=$1 work=$2
-        shift 2
-        mount --bind /proc "$root/proc"
+    unshare --mount --pid --fork --kill-child --propagation private bash -euc '
+        root=$1 work=$2 options=$3
+        shift 3
+        mount -t proc proc "$root/proc"
         mount --bind /dev "$root/dev"
         mount --bind "$(realpath /etc/resolv.conf)" "$root/etc/resolv.conf"
         mount --bind "$work/lists" "$root/var/lib/apt/lists"
         mount --bind "$work/debs" "$root/var/cache/apt/archives"
         run() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive "$@"; }
-        apt=(apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Options::=--force-unsafe-io -o APT::Sandbox::User=root)
+        apt=(apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Options::=--force-unsafe-io -o APT::Sandbox::User=root
+            "${@:1:options}")
+        shift "$options"
         [[ -e $work/lists/lock ]] || run "${apt[@]}" update
-        run "${apt[@]}" install -y --no-install-recommends "$@"
-    ' - "$root" "$work" "${options[@]}" $packages >"$work/$image.log" 2>&1 || {
+        run "${apt[@]}" install -y "$@"
+    ' - "$root" "$work" "${#options[@]}" "${options[@]}" $packages >"$work/$image.log" 2>&1 || {
         tail -n 30 "$work/$image.log" >&2
         die "$image: apt failed"
     }
@@ -211,8 +215,8 @@ image_dev() {
 
 image_grafana() {
     local packages=base-files,busybox-static
-    # A large program in Go and a heap of JavaScript, as grafana is.
-    [[ $variant == full ]] && packages+=,prometheus,libjs-bootstrap,libjs-jquery-ui,libjs-d3,fonts-roboto-unhinted
+    # A large program in Go with its JavaScript, as grafana is.
+    [[ $variant == full ]] && packages+=,prometheus
     bootstrap extract "$work/grafana.tar" --include="$packages" \
         --extract-hook='chroot "$1" /usr/bin/busybox --install -s /usr/bin' \
         --extract-hook='printf "root:x:0:0::/root:/bin/sh\ngrafana:x:472:0::/usr/share/grafana:/bin/sh\n" >"$1/etc/passwd"' \
