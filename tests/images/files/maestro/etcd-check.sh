@@ -1,0 +1,3 @@
+#!/bin/bash
+# Whether etcd answers.
+exec etcdctl --command-timeout=2s endpoint health
