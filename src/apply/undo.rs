@@ -38,8 +38,10 @@ pub fn recover(_lock: &Lock, node: &Node<'_>, progress: &dyn Progress) -> Result
         return Ok(Recovered::Nothing);
     };
     if begin.live && node.systemd.is_none() {
-        return Err(journal::pending_error(node.root, Some(&begin))
-            .remedy("it changed a running host, so run `ldms-install recover` on that host"));
+        let what = format!("an earlier run ({}) was interrupted while this host ran", begin.verb);
+        return Err(Error::new(Kind::Incomplete, what)
+            .at(node.root.dir().display())
+            .remedy("boot it and run `ldms-install recover` on that host"));
     }
     if is_committed(node.root, &begin)? {
         finish(node, &begin, progress)?;
