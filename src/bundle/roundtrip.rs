@@ -1,4 +1,5 @@
 //! Both directions of the format against each other, and against every changed byte.
+#![expect(clippy::disallowed_methods, reason = "tests work in folders of their own")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -241,14 +241,18 @@ fn dry_run(outcome: &Outcome) -> String {
         .signer
         .as_ref()
         .map(|signer| format!("signed by key {}: {}\n", signer.key_id, printable(&signer.comment)));
-    let warnings: String =
-        outcome.warnings.iter().map(|line| format!("warning: {line}\n")).collect();
+    let warnings = lines(outcome.warnings.iter().map(|line| format!("warning: {line}")));
     format!(
         "{}\n{}{warnings}this would be done:\n\n{}",
         outcome.bundle,
         signer.unwrap_or_default(),
         printable(&outcome.plan.to_string())
     )
+}
+
+/// Each with its line end.
+fn lines(lines: impl Iterator<Item = String>) -> String {
+    lines.fold(String::new(), |text, line| text + &line + "\n")
 }
 
 fn warn(outcome: &Outcome, bars: &Bars) {
@@ -304,11 +308,8 @@ impl Verify {
         if self.json {
             return print_json(&serde_json::json!({ "seconds": seconds, "proof": proof }));
         }
-        let images: String = proof
-            .images
-            .iter()
-            .map(|(name, size)| format!("  {name}  {}\n", bytes(*size)))
-            .collect();
+        let images =
+            lines(proof.images.iter().map(|(name, size)| format!("  {name}  {}", bytes(*size))));
         print(&format!(
             "{} is whole: {} members, {}, {seconds:.1} s, {}/s\n\
              signed by key {} ({}): {}\n{images}",

@@ -1,5 +1,6 @@
 //! Images, archives and layouts for tests, in each shape that the programs write, and in shapes
 //! that only somebody with bad intentions would.
+#![expect(clippy::disallowed_methods, reason = "tests work in folders of their own")]
 
 use std::collections::BTreeMap;
 use std::io::Write;

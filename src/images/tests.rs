@@ -1,4 +1,5 @@
 //! Sources of every shape, through the one door `gather`.
+#![expect(clippy::disallowed_methods, reason = "tests work in folders of their own")]
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -133,6 +133,8 @@ fn bundles_in(folder: &Path) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests work in folders of their own")]
+
     use super::*;
 
     #[test]

@@ -1,5 +1,5 @@
 //! From a role's profile and the administrator's answers to the text of systemd units.
-
+#![expect(clippy::disallowed_methods, reason = "tests work in folders of their own")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail")]
 
 mod answers;
