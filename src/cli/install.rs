@@ -38,17 +38,7 @@ pub struct Arguments {
     install: Install,
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  ./ldms-install --pubkey KEY.pub --role sampler
-  ./ldms-install --role sampler --yes --set munge=host --set port=411
-  ./ldms-install --role sampler --dry-run
-  ldms-install status
-  systemctl status ldms-sampler
-
-Exit codes: 0 done or nothing to do; 1 failed, the host is as before; 2 usage;
-3 the bundle was refused; 4 the host lacks something; 5 restoration incomplete,
-run 'ldms-install recover'";
+const EXAMPLES: &str = include_str!("../../packaging/help/install.txt");
 
 #[derive(Subcommand)]
 enum Verb {

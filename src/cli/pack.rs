@@ -30,15 +30,7 @@ pub struct Arguments {
     verb: Verb,
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  ldms-pack keygen --out ~/keys
-  ldms-pack build --from ./archives --key ~/keys/ldms.key --output /media/stick
-  ldms-pack build --from docker: --pull --tag 4.4.4 --version 4.4.4 --release 2 \\
-                  --key ~/keys/ldms.key --output /media/stick
-  ldms-pack inspect /media/stick/ldms-4.4.4-2.ldms --pubkey ~/keys/ldms.pub
-
-Exit codes: 0 done, 1 failed, 2 usage, 3 something was refused as not genuine";
+const EXAMPLES: &str = include_str!("../../packaging/help/pack.txt");
 
 #[derive(Subcommand)]
 enum Verb {
