@@ -229,7 +229,7 @@ refused /run.sh
 chmod 644 /etc/grafana/grafana.ini
 su -s /bin/sh grafana -c "GF_LOG_MODE=console /run.sh" >/tmp/log 2>&1 &
 n=0
-until get /api/health >/tmp/health; do
+until get /api/health >/tmp/health 2>/dev/null; do
     n=$((n + 1))
     [ $n -lt 50 ] || { cat /tmp/log; fail "no health"; }
     sleep 0.2
