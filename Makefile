@@ -6,7 +6,7 @@ DIST     := target/dist
 IMAGES   := target/images/small
 NEED     := tests/need.sh
 
-.PHONY: all demo check test bench clean installer pack images host-test format lint unit
+.PHONY: all demo check test bench clean installer pack images manuals host-test format lint unit
 
 all: $(DIST)/ldms-pack installer
 
@@ -43,6 +43,10 @@ pack:
 	@mkdir -p $(DIST)
 	cargo build --locked --quiet --release --bin ldms-pack
 	@cp -u target/release/ldms-pack $(DIST)/ldms-pack
+
+# Man pages and shell completions, from the definitions that the programs parse with.
+manuals:
+	cargo run --locked --quiet --example manuals -- $(DIST)
 
 images:
 	tests/images/build.sh --variant small $(IMAGES)
