@@ -39,6 +39,9 @@ pub fn defaults() -> Result<Defaults> {
     toml::from_str(CONTENTS).map_err(|e| Error::failed("contents.toml is malformed").because(e))
 }
 
+/// The remedy for a manifest that cannot be.
+const NAMES: &str = "choose another with --name or --version";
+
 /// What is asked of [`build`].
 pub struct Request<'a> {
     /// Where images come from.
@@ -95,15 +98,21 @@ pub struct Outcome {
 pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> {
     let defaults = defaults()?;
     let wanted = if request.only.is_empty() { &defaults.images } else { &request.only };
-    medium::prepare(&request.output)?;
+    recipe::scratch(&request.options.scratch)?;
     let images = images::gather(&request.sources, wanted, &request.options, progress)?;
     if images.len() > 64 {
         return Err(Error::usage("a bundle holds at most 64 images"));
     }
+    // All that can be wrong with the rest is told before the long work begins.
+    let mut manifest = manifest(request, &defaults, &images);
+    manifest.check().map_err(|e| Error::usage(e.what()).remedy(NAMES))?;
+    medium::check_installer(&request.installer, &manifest.platform)?;
+    let name = medium::bundle_name(&manifest);
+    medium::prepare(&request.output, &name)?;
 
     let (layers, users) = distinct_layers(&images);
     let recipes = learn(&layers, request, progress)?;
-    let manifest = manifest(request, &defaults, &images, &recipes);
+    add_learned(&mut manifest, &recipes);
     let layers_bytes = recipes.iter().map(|recipe| recipe.size).sum();
     let sources: Vec<LayerSource<'_>> = recipes
         .into_iter()
@@ -125,8 +134,7 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> 
             .map(|(image, e)| (e.config_member(), image.config.clone())),
     );
 
-    let name = medium::bundle_name(&manifest);
-    let (partial, file) = Partial::create(&request.output.join(&name))?;
+    let (partial, file) = Partial::create(&request.output.join(&name), 0o644)?;
     let signer = BundleSigner {
         key: request.key,
         comment: format!(
@@ -138,10 +146,9 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> 
         Contents { members, layers: &sources, level: request.level, threads: request.threads };
     let written =
         writer::write(file, partial.path(), &contents, &signer, request.cancelled, progress)?;
-    partial.keep()?;
     let medium = medium::complete(
         &request.output,
-        &name,
+        partial,
         &manifest,
         &request.installer,
         request.key,
@@ -264,26 +271,15 @@ impl<R: Read> Read for Cancellable<'_, R> {
     }
 }
 
-fn manifest(
-    request: &Request<'_>,
-    defaults: &Defaults,
-    images: &[Image],
-    recipes: &[Recipe],
-) -> Manifest {
-    let by_id: HashMap<Digest, &Recipe> =
-        recipes.iter().map(|recipe| (recipe.diff_id, recipe)).collect();
+/// What is known of the bundle before a layer has been read.
+fn manifest(request: &Request<'_>, defaults: &Defaults, images: &[Image]) -> Manifest {
     let entries = images
         .iter()
         .map(|image| ImageEntry {
             name: image.name.clone(),
             id: image.id,
-            size: image.diff_ids.iter().filter_map(|id| by_id.get(id)).map(|r| r.size).sum(),
-            munge: image
-                .diff_ids
-                .iter()
-                .rev()
-                .find_map(|id| by_id.get(id)?.passwd.as_deref())
-                .and_then(munge_owner),
+            size: 0,
+            munge: None,
             layers: image.diff_ids.clone(),
             origin: image.origin.clone(),
         })
@@ -296,6 +292,18 @@ fn manifest(
         platform,
         packer: concat!("ldms-pack ", env!("CARGO_PKG_VERSION")).into(),
         image: entries,
+    }
+}
+
+/// Adds what the layers say: their sizes, and who owns munge.
+fn add_learned(manifest: &mut Manifest, recipes: &[Recipe]) {
+    let by_id: HashMap<Digest, &Recipe> =
+        recipes.iter().map(|recipe| (recipe.diff_id, recipe)).collect();
+    for image in &mut manifest.image {
+        let recipes = || image.layers.iter().filter_map(|id| by_id.get(id));
+        image.size = recipes().map(|recipe| recipe.size).sum();
+        image.munge =
+            recipes().rev().find_map(|recipe| recipe.passwd.as_deref()).and_then(munge_owner);
     }
 }
 
