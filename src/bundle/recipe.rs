@@ -150,8 +150,8 @@ struct Walker {
 
 impl Walker {
     fn new(scratch: &Path) -> Result<Self> {
-        let spool = zstd::Encoder::new(self::scratch(scratch)?, 1)
-            .map_err(|e| unwritable(scratch, e))?;
+        let spool =
+            zstd::Encoder::new(self::scratch(scratch)?, 1).map_err(|e| unwritable(scratch, e))?;
         Ok(Walker {
             spool,
             scratch: scratch.to_owned(),

@@ -35,11 +35,14 @@ const EXAMPLES: &str = "\
 Examples:
   ldms-pack keygen --out ~/keys
   ldms-pack build --from ./archives --key ~/keys/ldms.key --output /media/stick
-  ldms-pack build --from docker: --pull --tag 4.4.4 --version 4.4.4 --release 2 \\
+  ldms-pack build --from docker: --pull --tag 4.4.4 --release 2 \\
                   --key ~/keys/ldms.key --output /media/stick
   ldms-pack inspect /media/stick/ldms-4.4.4-2.ldms --pubkey ~/keys/ldms.pub
+  ldms-pack export /media/stick/ldms-4.4.4-2.ldms ldms-samp \\
+                   --pubkey ~/keys/ldms.pub > ldms-samp.tar
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 something was refused as not genuine";
+Exit codes: 0 done; 1 failed; 2 usage; 3 something was refused as damaged or
+not genuine; 4 this machine lacks something (an engine, room for scratch)";
 
 #[derive(Subcommand)]
 enum Verb {
@@ -51,6 +54,9 @@ enum Verb {
 }
 
 /// Make a key pair for signing, in minisign's file formats
+///
+/// Asks for a password that will be needed for every build. Sites get the
+/// public key; its fingerprint, which is printed, they get by another way.
 #[derive(Args)]
 struct Keygen {
     /// Directory for ldms.key (secret) and ldms.pub (public)
@@ -71,10 +77,18 @@ struct Password {
 }
 
 /// Pack images into a signed bundle on a medium
+///
+/// The six images of LDMS, for one platform, unless told otherwise. Every layer
+/// is rebuilt from the written bundle before it is signed. At the end it prints
+/// what a site needs to know by telephone or on paper.
 #[derive(Args)]
+#[command(
+    override_usage = "ldms-pack build [OPTIONS] --from <SOURCE>... --key <SECRET>\n                       --output <MEDIUM>"
+)]
 struct Build {
     /// Where images are: a 'docker save' archive, a directory of them, an OCI
-    /// layout (directory or tar), docker: or podman:
+    /// layout (directory or tar), docker: or podman:, or IMAGE=ARCHIVE where an
+    /// archive does not name its image. Archives may be gzip or zstd
     #[arg(long, required = true, num_args = 1.., value_name = "SOURCE")]
     from: Vec<OsString>,
     /// Secret key to sign with (minisign's format)
@@ -85,7 +99,7 @@ struct Build {
     /// Directory that becomes the medium: the mounted stick, or one on it
     #[arg(long, value_name = "MEDIUM")]
     output: PathBuf,
-    /// Only these images
+    /// Only these images, with commas between them: ldms-samp,ldms-agg
     #[arg(long, value_name = "IMAGE", value_delimiter = ',')]
     only: Vec<String>,
     /// Only images of this tag
@@ -103,8 +117,9 @@ struct Build {
     /// Version of what is in it [default: the images' common tag]
     #[arg(long)]
     version: Option<String>,
-    /// Release of the bundle: only ever counts up
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    /// Release of the bundle: a site takes only higher ones than it has
+    #[arg(long, default_value_t = 1, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
     release: u64,
     /// Installer to put on the medium [default: ldms-install beside this program]
     #[arg(long, value_name = "FILE")]
@@ -112,8 +127,8 @@ struct Build {
     /// Directory for scratch files [default: TMPDIR or /tmp]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
-    /// Compression level
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=22))]
+    /// Compression level of zstd, 1 to 22
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=22))]
     level: i32,
     /// Print the result as JSON
     #[arg(long)]
@@ -124,7 +139,7 @@ struct Build {
 struct Trusted {
     /// The bundle
     bundle: PathBuf,
-    /// Public key that must have signed it
+    /// Public key that must have signed it; several: one of them
     #[arg(long, value_name = "FILE", required = true)]
     pubkey: Vec<PathBuf>,
 }
@@ -137,6 +152,8 @@ impl Trusted {
 }
 
 /// Show what is in a bundle: images, layers, sizes, sharing, origins
+///
+/// Checks the signature first; packs are not read (see verify).
 #[derive(Args)]
 struct Inspect {
     #[command(flatten)]
@@ -147,6 +164,9 @@ struct Inspect {
 }
 
 /// Prove every byte of a bundle
+///
+/// Reads all of it: each member must have its signed digest, and there must be
+/// nothing else.
 #[derive(Args)]
 struct Verify {
     #[command(flatten)]
@@ -157,6 +177,9 @@ struct Verify {
 }
 
 /// Write an image to standard output as a docker archive
+///
+/// For 'docker load', for 'podman load', for scanners. Every layer is proven;
+/// where one is damaged, what was written until then is not a valid archive.
 #[derive(Args)]
 struct Export {
     #[command(flatten)]
@@ -185,7 +208,9 @@ impl Password {
         let text = input::text(path, PASSWORD_LIMIT)?;
         match text.lines().next().filter(|line| !line.is_empty()) {
             Some(line) => Ok(Some(line.to_owned())),
-            None => Err(Error::usage("its first line is empty").at(path.display())),
+            None => Err(Error::usage("its first line is empty")
+                .at(path.display())
+                .remedy("write the password there; a key without one needs no such file")),
         }
     }
 
@@ -219,8 +244,7 @@ impl Keygen {
             (None, false) => Some(Password::ask("Password for the secret key", true)?),
         };
         let pair = signing::generate(password)?;
-        std::fs::create_dir_all(&self.out)
-            .map_err(|e| Error::failed("cannot make it").at(self.out.display()).because(e))?;
+        std::fs::create_dir_all(&self.out).map_err(|e| unwritable(&self.out, e))?;
         write_new(&secret, 0o600, &pair.secret)?;
         write_new(&public, 0o644, &pair.public)?;
         let key = Key::parse(&pair.public, &public.display().to_string())?;
@@ -231,7 +255,7 @@ impl Keygen {
             secret.display(),
             public.display(),
             key.id(),
-            key.fingerprint()
+            two_lines(&key.fingerprint())
         ))
     }
 }
@@ -243,7 +267,14 @@ fn write_new(path: &Path, mode: u32, text: &str) -> Result<()> {
         .mode(mode)
         .open(path)
         .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .map_err(|e| Error::failed("cannot write it").at(path.display()).because(e))
+        .map_err(|e| unwritable(path, e))
+}
+
+fn unwritable(path: &Path, error: std::io::Error) -> Error {
+    Error::failed("cannot write it")
+        .at(path.display())
+        .because(error)
+        .remedy("name a directory that you may write in with --out")
 }
 
 /// Most bytes of a secret key file.
@@ -296,10 +327,15 @@ impl Build {
 /// What is printed after packing: also what a second channel needs.
 fn summary(outcome: &Outcome, output: &Path, seconds: f64) -> String {
     let Outcome { manifest, written, medium, .. } = outcome;
+    let images = match manifest.image.len() {
+        1 => "1 image".to_owned(),
+        n => format!("{n} images"),
+    };
     format!(
-        "\n{} for {}, {} images, packed and rebuilt in {seconds:.0} s\n\n\
-         bundle       {}  {}\n\
-         saved        {} of images: {} with each layer once, {} with each content once\n\
+        "\n{} for {}, packed and rebuilt in {seconds:.0} s\n\n\
+         bundle       {}\n\
+         size         {} for {images} of {}: {} with each layer\n\
+         \x20            once, {} with each content once, the rest is compression\n\
          \n\
          Tell every site by telephone or on paper, never on this medium:\n\
          installer    sha256 {}\n\
@@ -307,7 +343,6 @@ fn summary(outcome: &Outcome, output: &Path, seconds: f64) -> String {
          fingerprint  {}\n",
         manifest.title(),
         manifest.platform,
-        manifest.image.len(),
         output.join(&medium.bundle).display(),
         bytes(written.bytes),
         bytes(outcome.images_bytes),
@@ -315,8 +350,16 @@ fn summary(outcome: &Outcome, output: &Path, seconds: f64) -> String {
         bytes(written.distinct),
         medium.installer.hex(),
         outcome.key_id,
-        outcome.fingerprint,
+        two_lines(&outcome.fingerprint),
     )
+}
+
+/// A fingerprint's groups under each other, behind a label of 13 columns.
+fn two_lines(fingerprint: &str) -> String {
+    match fingerprint.split_at_checked(39) {
+        Some((first, second)) => format!("{first}\n             {}", second.trim_start()),
+        None => fingerprint.to_owned(),
+    }
 }
 
 impl Inspect {

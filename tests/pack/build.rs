@@ -29,7 +29,11 @@ fn the_summary() {
     let (head, _) = text.split_once("Tell every site").unwrap();
     let head: String = head
         .lines()
-        .map(|line| if line.contains("packed and") { line.rsplit_once(' ').unwrap().0 } else { line })
+        .map(
+            |line| {
+                if line.contains("packed and") { line.rsplit_once(' ').unwrap().0 } else { line }
+            },
+        )
         .flat_map(|line| [line, "\n"])
         .collect();
     insta::assert_snapshot!("summary", tidy(&head, dir));
@@ -174,7 +178,9 @@ fn shape(value: &serde_json::Value, name: &str, out: &mut String) {
         Value::Bool(_) => "bool",
         Value::Number(_) => "number",
         Value::String(_) => "string",
-        Value::Array(all) => return all.first().map_or((), |v| shape(v, &format!("{name}[]"), out)),
+        Value::Array(all) => {
+            return all.first().map_or((), |v| shape(v, &format!("{name}[]"), out));
+        }
         Value::Object(all) => {
             return all.iter().for_each(|(key, v)| shape(v, &format!("{name}.{key}"), out));
         }
@@ -233,10 +239,12 @@ fn a_full_scratch_directory() {
     // Layers without files of which anything is known are all literal, and the scratch has them.
     let layer = Tree::default().file("a", b"a").end();
     let layers: Vec<Vec<u8>> = (0..40u64)
-        .map(|n| (0..400).fold(layer.clone(), |mut all, m| {
-            all.extend(Tree::default().file("x", &noise(n * 1000 + m, 100)).end());
-            all
-        }))
+        .map(|n| {
+            (0..400).fold(layer.clone(), |mut all, m| {
+                all.extend(Tree::default().file("x", &noise(n * 1000 + m, 100)).end());
+                all
+            })
+        })
         .collect();
     docker_archive(&dir.join("i/samp.tar"), &Image::new("samp", "amd64", layers));
     let line = format!("build --from {{dir}}/i --only ovishpc/ldms-samp --scratch {{dir}}/s {TO}");
@@ -257,7 +265,8 @@ fn what_may_not_be_read_or_written() {
     let temp = temp();
     let dir = temp.path();
     open_to_all(dir);
-    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let mode =
+        |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     fs::create_dir_all(dir.join("i")).unwrap();
     fs::copy(bed().join("images/ldms-samp.tar"), dir.join("i/ldms-samp.tar")).unwrap();
     for name in ["ldms.key", "installer"] {

@@ -98,10 +98,10 @@ fn a_layer_may_say_what_it_likes() {
     docker_archive(&dir.join("samp.tar"), &Image::new("samp", "amd64", vec![layer.clone()]));
     build(dir, SAMP).fine();
     assert!(!Path::new("/tmp/ldms-escaped").exists());
-    let out = run(&mut pack(dir, &format!(
-        "inspect --json --pubkey {{bed}}/ldms.pub {}",
-        bundle(&dir.join("m")).display()
-    )));
+    let out = run(&mut pack(
+        dir,
+        &format!("inspect --json --pubkey {{bed}}/ldms.pub {}", bundle(&dir.join("m")).display()),
+    ));
     let report: serde_json::Value = serde_json::from_str(&out.fine()).unwrap();
     assert_eq!(report["images"][0]["bytes"], layer.len());
     assert_eq!(report["manifest"]["image"][0]["munge"], serde_json::Value::Null);

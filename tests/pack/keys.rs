@@ -28,8 +28,11 @@ fn stock_accepts(medium: &Path, key: &Path) {
     need(&["minisign"]);
     let look = temp();
     let (bundle, key) = (bundle(medium), key.display());
-    bash(medium, &format!("minisign -Vm MEDIUM.sha256 -p {key} && sha256sum --strict -c MEDIUM.sha256"))
-        .fine();
+    bash(
+        medium,
+        &format!("minisign -Vm MEDIUM.sha256 -p {key} && sha256sum --strict -c MEDIUM.sha256"),
+    )
+    .fine();
     let script = format!(
         "tar xf {} && minisign -Vm SHA256SUMS -p {key} && sha256sum --strict -c SHA256SUMS",
         bundle.display()
@@ -138,9 +141,8 @@ fn passwords_from_files() {
     fs::write(dir.join("wrong"), "open sesam\n").unwrap();
     fs::write(dir.join("empty"), "\n").unwrap();
     run(&mut pack(dir, "keygen --out {dir} --password-file {dir}/word")).fine();
-    let build = |word: &str| {
-        run(&mut pack(dir, &format!("build {SAMP} --key {{dir}}/ldms.key {word}")))
-    };
+    let build =
+        |word: &str| run(&mut pack(dir, &format!("build {SAMP} --key {{dir}}/ldms.key {word}")));
     let wrong = build("--password-file {dir}/wrong").complaint(2, dir);
     insta::assert_snapshot!("password-wrong", wrong);
     insta::assert_snapshot!("password-none", build("").complaint(2, dir));

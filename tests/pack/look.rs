@@ -99,20 +99,66 @@ fn every_kind_of_damage_is_named() {
     let mut told = String::new();
     let pack = |bytes: &Vec<u8>| header_of(bytes, "packs/0000.zst");
     let damages: [(&str, Box<dyn Fn(&mut Vec<u8>)>); 14] = [
-        ("a pack", Box::new(move |b| { let at = pack(b) + 512 + 1000; b[at] ^= 1 })),
-        ("a pack's tar header", Box::new(move |b| { let at = pack(b) + 110; b[at] ^= 1 })),
-        ("a profile", Box::new(|b| { let at = header_of(b, "profiles/sampler.toml") + 600; b[at] ^= 1 })),
-        ("the padding of the manifest", Box::new(|b| {
-            let at = header_of(b, "manifest.toml");
-            let next = b[at + 512..].windows(9).position(|w| w == b"profiles/").unwrap() + at + 512;
-            b[next - 1] = 1;
-        })),
-        ("the manifest", Box::new(|b| { let at = header_of(b, "manifest.toml") + 520; b[at] ^= 1 })),
-        ("the index", Box::new(|b| { let at = header_of(b, "index.toml") + 520; b[at] ^= 1 })),
+        (
+            "a pack",
+            Box::new(move |b| {
+                let at = pack(b) + 512 + 1000;
+                b[at] ^= 1
+            }),
+        ),
+        (
+            "a pack's tar header",
+            Box::new(move |b| {
+                let at = pack(b) + 110;
+                b[at] ^= 1
+            }),
+        ),
+        (
+            "a profile",
+            Box::new(|b| {
+                let at = header_of(b, "profiles/sampler.toml") + 600;
+                b[at] ^= 1
+            }),
+        ),
+        (
+            "the padding of the manifest",
+            Box::new(|b| {
+                let at = header_of(b, "manifest.toml");
+                let next =
+                    b[at + 512..].windows(9).position(|w| w == b"profiles/").unwrap() + at + 512;
+                b[next - 1] = 1;
+            }),
+        ),
+        (
+            "the manifest",
+            Box::new(|b| {
+                let at = header_of(b, "manifest.toml") + 520;
+                b[at] ^= 1
+            }),
+        ),
+        (
+            "the index",
+            Box::new(|b| {
+                let at = header_of(b, "index.toml") + 520;
+                b[at] ^= 1
+            }),
+        ),
         ("the sums", Box::new(|b| b[600] ^= 1)),
-        ("the signature", Box::new(|b| { let at = header_of(b, "SHA256SUMS.minisig") + 512 + 100; b[at] ^= 1 })),
+        (
+            "the signature",
+            Box::new(|b| {
+                let at = header_of(b, "SHA256SUMS.minisig") + 512 + 100;
+                b[at] ^= 1
+            }),
+        ),
         ("the first header", Box::new(|b| b[3] ^= 1)),
-        ("the end's zeros", Box::new(|b| { let at = b.len() - 7; b[at] = 1 })),
+        (
+            "the end's zeros",
+            Box::new(|b| {
+                let at = b.len() - 7;
+                b[at] = 1
+            }),
+        ),
         ("cut by one byte", Box::new(|b| b.truncate(b.len() - 1))),
         ("cut in half", Box::new(|b| b.truncate(b.len() / 2))),
         ("one byte more", Box::new(|b| b.push(0))),

@@ -72,7 +72,8 @@ fn readme_checks_a_medium() {
         if name == "README.txt" {
             // Damage to the commands themselves would be another test.
             fs::copy(good().join(&name), &path).unwrap();
-            fs::write(&path, fs::read_to_string(&path).unwrap().replacen("site", "sites", 1)).unwrap();
+            fs::write(&path, fs::read_to_string(&path).unwrap().replacen("site", "sites", 1))
+                .unwrap();
         }
         let ran = check(damaged.path());
         assert_ne!(ran.code, 0, "{name}: {}", ran.out);
@@ -99,7 +100,10 @@ fn readme_checks_the_bundle_itself() {
         .collect();
     assert!(bundle_only.contains(&name));
     let script = bundle_only.replace("KEY.pub", &bed().join("ldms.pub").display().to_string());
-    let ran = bash(medium, &format!("set -e -o pipefail; export TMPDIR={}; {script}", temp().path().display()));
+    let ran = bash(
+        medium,
+        &format!("set -e -o pipefail; export TMPDIR={}; {script}", temp().path().display()),
+    );
     assert_ne!(ran.code, 0, "{}", ran.out);
 }
 
