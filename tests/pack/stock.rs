@@ -10,9 +10,13 @@ use crate::kit::*;
 fn commands(medium: &Path) -> String {
     let readme = fs::read_to_string(medium.join("README.txt")).unwrap();
     let (_, tail) = readme.split_once("To check everything with stock tools alone").unwrap();
-    let (_, commands) = tail.split_once('\n').unwrap();
+    let commands: String = tail
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .flat_map(|line| [line, "\n"])
+        .collect();
     assert!(commands.contains("minisign") && commands.contains("sha256sum"), "{commands}");
-    commands.to_owned()
+    commands
 }
 
 /// Runs a medium's own commands in it, as a user without rights and with `-e`, so that the first
