@@ -97,7 +97,7 @@ pub struct Outcome {
 /// Nothing is left under the bundle's name then.
 pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> {
     let defaults = defaults()?;
-    let wanted = if request.only.is_empty() { &defaults.images } else { &request.only };
+    let wanted = &wanted(&request.only, &defaults.images);
     recipe::scratch(&request.options.scratch)?;
     let images = images::gather(&request.sources, wanted, &request.options, progress)?;
     if images.len() > 64 {
@@ -164,6 +164,18 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> 
         fingerprint: public.fingerprint(),
         key_id: public.id(),
     })
+}
+
+/// The images that are asked for, a known one also by the last part of its name.
+fn wanted(only: &[String], known: &[String]) -> Vec<String> {
+    if only.is_empty() {
+        return known.to_vec();
+    }
+    let whole = |name: &String| {
+        let short = |whole: &&String| whole.rsplit('/').next() == Some(name.as_str());
+        known.iter().find(short).unwrap_or(name).clone()
+    };
+    only.iter().map(whole).collect()
 }
 
 /// The files of a folder that this program was built with, as members.
