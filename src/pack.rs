@@ -64,11 +64,15 @@ pub struct Request<'a> {
     pub installer: PathBuf,
     /// zstd level of the packs.
     pub level: i32,
-    /// Threads to use.
+    /// Threads to use; more than [`THREADS_LIMIT`] are not, since each takes memory.
     pub threads: usize,
     /// Set when the user wants to stop.
     pub cancelled: &'a AtomicBool,
 }
+
+/// Most threads that work at once. Each compressing one takes some 60 MiB: its own, a pack that
+/// it works on, and one that waits.
+pub const THREADS_LIMIT: usize = 16;
 
 /// What was packed.
 #[derive(Serialize)]
@@ -142,8 +146,12 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> 
             manifest.name, manifest.version, manifest.release, manifest.platform
         ),
     };
-    let contents =
-        Contents { members, layers: &sources, level: request.level, threads: request.threads };
+    let contents = Contents {
+        members,
+        layers: &sources,
+        level: request.level,
+        threads: request.threads.clamp(1, THREADS_LIMIT),
+    };
     let written =
         writer::write(file, partial.path(), &contents, &signer, request.cancelled, progress)?;
     let medium = medium::complete(
@@ -224,7 +232,7 @@ fn learn(
     let failed = AtomicBool::new(false);
     let done: Mutex<BTreeMap<usize, Result<Recipe>>> = Mutex::default();
     thread::scope(|scope| {
-        for _ in 0..request.threads.max(1) {
+        for _ in 0..request.threads.clamp(1, THREADS_LIMIT) {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);

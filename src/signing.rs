@@ -37,7 +37,7 @@ const KDF: Range<usize> = 2..4;
 const CHECKSUM: Range<usize> = 126..158;
 
 /// What a secret key file holds, if it is one: a comment, and a line of the right length that
-/// names Ed25519 and BLAKE2b.
+/// names the two algorithms of minisign.
 fn secret_bytes(text: &str) -> Option<Vec<u8>> {
     use base64::Engine as _;
     let line = text.lines().nth(1)?;
