@@ -1,7 +1,7 @@
 //! Files that a person names on the command line: opened for reading, never written.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -12,10 +12,19 @@ use crate::error::{Error, Result};
 /// `Failed`, with the reason; a directory is refused, since reading it fails only later.
 #[expect(clippy::disallowed_methods, reason = "the one door for files named by a person")]
 pub fn open(path: &Path) -> Result<File> {
-    let broken = |e| Error::failed("cannot open it").at(path.display()).because(e);
+    let broken = |e: std::io::Error| {
+        let remedy = match e.kind() {
+            ErrorKind::NotFound => "see that the name is right",
+            ErrorKind::PermissionDenied => "run it as somebody who may read it",
+            _ => "try again, or another copy of it",
+        };
+        Error::failed("cannot open it").at(path.display()).because(e).remedy(remedy)
+    };
     let file = File::open(path).map_err(broken)?;
     if file.metadata().map_err(broken)?.is_dir() {
-        return Err(Error::failed("it is a directory, not a file").at(path.display()));
+        return Err(Error::failed("it is a directory, not a file")
+            .at(path.display())
+            .remedy("name a file in it"));
     }
     Ok(file)
 }
