@@ -123,7 +123,7 @@ impl fmt::Display for Report {
         writeln!(f, "packed by {}", printable(&self.manifest.packer))?;
         writeln!(
             f,
-            "signed by key {} ({}): {}",
+            "signed by key {} ({})\n  as {}",
             self.signer.key_id,
             self.signer.key,
             printable(&self.signer.comment)

@@ -229,7 +229,8 @@ impl Manifest {
         format!("{}-{}-{}", self.name, self.version, self.release)
     }
 
-    fn check(&self) -> Result<()> {
+    /// Whether its names are such as a bundle may have; who reads one checks that anyway.
+    pub fn check(&self) -> Result<()> {
         let refuse = |what: String| Err(Error::refused(what).at("manifest.toml"));
         for (field, value) in [("name", &self.name), ("version", &self.version)] {
             if !is_plain_name(value) {

@@ -1,7 +1,7 @@
 //! The directory on the stick: bundle, installer, digests, and a page for the person holding it.
 //!
-//! A bundle gets its final name only when it is complete, signed and on the disk; until then it
-//! is called `.partial`, and goes away when packing ends any other way.
+//! Files get their final names only when all of them are complete, signed and on the disk; until
+//! then they are called `.partial`, and go away when packing ends any other way.
 #![expect(clippy::disallowed_methods, reason = "a medium is no part of a host")]
 
 use std::fs::{self, File};
@@ -33,17 +33,20 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Makes `TARGET.partial`, for a file that does not exist yet, and opens it.
-    pub fn create(target: &Path) -> Result<(Self, File)> {
-        if target.exists() {
-            return Err(Error::failed("it exists already").at(target.display()).remedy(
-                "pack under the next release number (--release), or remove it if it is not needed",
-            ));
-        }
+    /// Makes `TARGET.partial` and opens it for writing and reading, empty; a left-over one is
+    /// replaced.
+    pub fn create(target: &Path, mode: u32) -> Result<(Self, File)> {
         let mut path = target.to_owned().into_os_string();
         path.push(".partial");
         let path = PathBuf::from(path);
-        let file = open_new(&path, 0o644)?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&path)
+            .map_err(|e| unwritable("cannot make it", &path, e))?;
         Ok((Partial { path, target: target.to_owned(), kept: false }, file))
     }
 
@@ -52,12 +55,12 @@ impl Partial {
         &self.path
     }
 
-    /// Gives the complete and synced file its name.
-    pub fn keep(mut self) -> Result<()> {
+    /// Gives the complete and synced file its name; what has that name is replaced whole.
+    fn keep(mut self) -> Result<()> {
         fs::rename(&self.path, &self.target)
-            .map_err(|e| Error::failed("cannot name it").at(self.target.display()).because(e))?;
+            .map_err(|e| unwritable("cannot name it", &self.target, e))?;
         self.kept = true;
-        sync_folder(self.target.parent())
+        Ok(())
     }
 }
 
@@ -70,45 +73,55 @@ impl Drop for Partial {
     }
 }
 
-/// Opens a file for writing and reading, empty, replacing a left-over one.
-fn open_new(path: &Path, mode: u32) -> Result<File> {
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(path)
-        .map_err(|e| Error::failed("cannot make it").at(path.display()).because(e))
+/// An error of the medium, with what helps against it.
+fn unwritable(what: &str, path: &Path, error: io::Error) -> Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::StorageFull => "make room on the medium, or use a larger one",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "mount the medium writable, or name a directory that you may write with --output"
+        }
+        io::ErrorKind::AlreadyExists
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::NotFound => "name a directory, or where one can be made, with --output",
+        _ => "the medium may be failing: try another one",
+    };
+    Error::failed(what).at(path.display()).because(error).remedy(remedy)
 }
 
-fn sync_folder(folder: Option<&Path>) -> Result<()> {
-    let folder = folder.filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+/// Makes the directory that becomes the medium, if it is not there, and sees that `bundle` is
+/// not on it.
+pub fn prepare(folder: &Path, bundle: &str) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|e| unwritable("cannot make the directory", folder, e))?;
+    let target = folder.join(bundle);
+    if target.exists() {
+        return Err(Error::failed("it exists already").at(target.display()).remedy(
+            "pack under the next release number (--release), or remove it if it is not needed",
+        ));
+    }
+    Ok(())
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
-        .map_err(|e| Error::failed("cannot sync it").at(folder.display()).because(e))
+        .map_err(|e| unwritable("cannot sync it", folder, e))
 }
 
-/// Writes a small file, synced, under its final name at once: it replaces what was there whole.
-fn put(folder: &Path, name: &str, mode: u32, bytes: &mut dyn io::Read) -> Result<(Digest, u64)> {
-    let target = folder.join(name);
-    let partial = folder.join(format!("{name}.partial"));
-    let mut write = || {
-        let mut file = Hashing::new(open_new(&partial, mode)?);
-        io::copy(bytes, &mut file)
-            .and_then(|_| file.flush())
-            .map_err(|e| Error::failed("cannot write it").at(partial.display()).because(e))?;
-        let (digest, size, file) = file.finish();
-        file.sync_all()
-            .and_then(|()| fs::rename(&partial, &target))
-            .map_err(|e| Error::failed("cannot write it").at(target.display()).because(e))?;
-        Ok((digest, size))
-    };
-    let written = write();
-    if written.is_err() {
-        let _ = fs::remove_file(&partial);
-    }
-    written
+/// Writes a small file, synced; it waits for its name.
+fn put(
+    folder: &Path,
+    name: &str,
+    mode: u32,
+    bytes: &mut dyn io::Read,
+) -> Result<(Partial, Digest, u64)> {
+    let (partial, file) = Partial::create(&folder.join(name), mode)?;
+    let broken = |e| unwritable("cannot write it", &partial.path, e);
+    let mut file = Hashing::new(file);
+    io::copy(bytes, &mut file).and_then(|_| file.flush()).map_err(broken)?;
+    let (digest, size, file) = file.finish();
+    file.sync_all().map_err(broken)?;
+    Ok((partial, digest, size))
 }
 
 /// What a second channel needs to know about a medium.
@@ -122,52 +135,59 @@ pub struct Medium {
     pub installer_bytes: u64,
 }
 
-/// Puts everything but the bundle itself, which is there already, into `folder`.
+/// Puts everything beside the complete bundle in `partial` into `folder`, and then gives all of it
+/// its names.
 pub fn complete(
     folder: &Path,
-    bundle: &str,
+    partial: Partial,
     manifest: &Manifest,
     installer: &Path,
     key: &SecretKey,
     progress: &dyn Progress,
 ) -> Result<Medium> {
-    check_installer(installer, &manifest.platform)?;
-    let (installer_digest, installer_bytes) =
+    let bundle = bundle_name(manifest);
+    let (installer, installer_digest, installer_bytes) =
         put(folder, INSTALLER, 0o755, &mut named::open(installer)?)?;
     let key_id = crate::trust::Key::parse(&key.public()?, "the public key")?.id();
-    let readme = readme(bundle, manifest, &key_id)?;
-    let (readme_digest, _) = put(folder, "README.txt", 0o644, &mut readme.as_bytes())?;
+    let readme = readme(&bundle, manifest, &key_id)?;
+    let (readme, readme_digest, _) = put(folder, "README.txt", 0o644, &mut readme.as_bytes())?;
+    let sums = format!(
+        "{}  {bundle}\n{}  {INSTALLER}\n{}  README.txt\n",
+        digest_of(partial.path(), progress)?.hex(),
+        installer_digest.hex(),
+        readme_digest.hex()
+    );
+    let (digests, ..) = put(folder, DIGESTS, 0o644, &mut sums.as_bytes())?;
+    let comment = format!("medium of {}", manifest.title());
+    let signature = key.sign(sums.as_bytes(), &comment)?;
+    let name = format!("{DIGESTS}.minisig");
+    let (signature, ..) = put(folder, &name, 0o644, &mut &signature[..])?;
+    // The bundle first: without it the rest would speak of nothing.
+    for file in [partial, installer, readme, digests, signature] {
+        file.keep()?;
+    }
+    sync_folder(folder)?;
+    Ok(Medium { bundle, installer: installer_digest, installer_bytes })
+}
 
-    let task = "digest";
-    let file = named::open(&folder.join(bundle))?;
-    let broken = |e| Error::failed("cannot read it again").at(bundle).because(e);
-    progress.begin(task, file.metadata().map_err(broken)?.len());
-    let mut bundle_digest = Hashing::new(io::sink());
-    let mut file = file;
+/// Reads the bundle once more, from the medium.
+fn digest_of(bundle: &Path, progress: &dyn Progress) -> Result<Digest> {
+    const TASK: &str = "digest";
+    let broken = |e| Error::failed("cannot read it again").at(bundle.display()).because(e);
+    let mut file = named::open(bundle)?;
+    progress.begin(TASK, file.metadata().map_err(broken)?.len());
+    let mut digest = Hashing::new(io::sink());
     let mut buffer = vec![0; 1 << 20];
     loop {
         let n = io::Read::read(&mut file, &mut buffer).map_err(broken)?;
         if n == 0 {
             break;
         }
-        bundle_digest.write_all(&buffer[..n]).map_err(broken)?;
-        progress.advance(task, n as u64);
+        digest.write_all(&buffer[..n]).map_err(broken)?;
+        progress.advance(TASK, n as u64);
     }
-    progress.end(task);
-    let (bundle_digest, _, _) = bundle_digest.finish();
-
-    let sums = format!(
-        "{}  {bundle}\n{}  {INSTALLER}\n{}  README.txt\n",
-        bundle_digest.hex(),
-        installer_digest.hex(),
-        readme_digest.hex()
-    );
-    put(folder, DIGESTS, 0o644, &mut sums.as_bytes())?;
-    let comment = format!("medium of {}", manifest.title());
-    let signature = key.sign(sums.as_bytes(), &comment)?;
-    put(folder, &format!("{DIGESTS}.minisig"), 0o644, &mut &signature[..])?;
-    sync_folder(Some(folder))?;
-    Ok(Medium { bundle: bundle.to_owned(), installer: installer_digest, installer_bytes })
+    progress.end(TASK);
+    Ok(digest.finish().0)
 }
 
 fn readme(bundle: &str, manifest: &Manifest, key_id: &str) -> Result<String> {
@@ -195,7 +215,7 @@ pub fn bundle_name(manifest: &Manifest) -> String {
 
 /// Refuses an installer that would not run on a host of `platform`: another architecture, or one
 /// that needs the host's libraries.
-fn check_installer(path: &Path, platform: &Platform) -> Result<()> {
+pub fn check_installer(path: &Path, platform: &Platform) -> Result<()> {
     use elf::ElfStream;
     use elf::abi::{EM_AARCH64, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, PT_INTERP};
     let remedy = "build it with 'make installer', or name another one with --installer FILE";

@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "the one door to files named by a person")]
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -14,7 +14,14 @@ use crate::error::{Error, Result};
 
 /// Opens a regular file for reading.
 pub fn open(path: &Path) -> Result<File> {
-    let broken = |e| Error::failed("cannot open it").at(path.display()).because(e);
+    let broken = |e: io::Error| {
+        let remedy = match e.kind() {
+            io::ErrorKind::NotFound => "see that the name is right",
+            io::ErrorKind::PermissionDenied => "run it as somebody who may read it",
+            _ => "try again, or another copy of it",
+        };
+        Error::failed("cannot open it").at(path.display()).because(e).remedy(remedy)
+    };
     // A pipe must not block us before we see what it is.
     let file = File::options()
         .read(true)
@@ -24,7 +31,7 @@ pub fn open(path: &Path) -> Result<File> {
     if file.metadata().map_err(broken)?.is_file() {
         return Ok(file);
     }
-    Err(Error::usage("it is not a regular file").at(path.display()))
+    Err(Error::usage("it is not a regular file").at(path.display()).remedy("name a file"))
 }
 
 /// Reads a text of at most `limit` bytes, from a file or a pipe.

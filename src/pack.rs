@@ -17,7 +17,6 @@ use crate::error::{Error, Result};
 use crate::images::{self, Image, Layer, Source};
 use crate::manifest::{ImageEntry, Manifest, Owner, Platform};
 use crate::medium::{self, Medium, Partial};
-use crate::named;
 use crate::progress::Progress;
 use crate::signing::{BundleSigner, SecretKey};
 
@@ -39,6 +38,9 @@ pub struct Defaults {
 pub fn defaults() -> Result<Defaults> {
     toml::from_str(CONTENTS).map_err(|e| Error::failed("contents.toml is malformed").because(e))
 }
+
+/// The remedy for a manifest that cannot be.
+const NAMES: &str = "choose another with --name or --version";
 
 /// What is asked of [`build`].
 pub struct Request<'a> {
@@ -62,11 +64,15 @@ pub struct Request<'a> {
     pub installer: PathBuf,
     /// zstd level of the packs.
     pub level: i32,
-    /// Threads to use.
+    /// Threads to use; more than [`THREADS_LIMIT`] are not, since each takes memory.
     pub threads: usize,
     /// Set when the user wants to stop.
     pub cancelled: &'a AtomicBool,
 }
+
+/// Most threads that work at once. Each compressing one takes some 60 MiB: its own, a pack that
+/// it works on, and one that waits.
+pub const THREADS_LIMIT: usize = 16;
 
 /// What was packed.
 #[derive(Serialize)]
@@ -95,16 +101,22 @@ pub struct Outcome {
 /// Nothing is left under the bundle's name then.
 pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> {
     let defaults = defaults()?;
-    let wanted = if request.only.is_empty() { &defaults.images } else { &request.only };
-    named::create_dir(&request.output)?;
+    let wanted = &wanted(&request.only, &defaults.images);
+    recipe::scratch(&request.options.scratch)?;
     let images = images::gather(&request.sources, wanted, &request.options, progress)?;
     if images.len() > 64 {
         return Err(Error::usage("a bundle holds at most 64 images"));
     }
+    // All that can be wrong with the rest is told before the long work begins.
+    let mut manifest = manifest(request, &defaults, &images);
+    manifest.check().map_err(|e| Error::usage(e.what()).remedy(NAMES))?;
+    medium::check_installer(&request.installer, &manifest.platform)?;
+    let name = medium::bundle_name(&manifest);
+    medium::prepare(&request.output, &name)?;
 
     let (layers, users) = distinct_layers(&images);
     let recipes = learn(&layers, request, progress)?;
-    let manifest = manifest(request, &defaults, &images, &recipes);
+    add_learned(&mut manifest, &recipes);
     let layers_bytes = recipes.iter().map(|recipe| recipe.size).sum();
     let sources: Vec<LayerSource<'_>> = recipes
         .into_iter()
@@ -126,8 +138,7 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> 
             .map(|(image, e)| (e.config_member(), image.config.clone())),
     );
 
-    let name = medium::bundle_name(&manifest);
-    let (partial, file) = Partial::create(&request.output.join(&name))?;
+    let (partial, file) = Partial::create(&request.output.join(&name), 0o644)?;
     let signer = BundleSigner {
         key: request.key,
         comment: format!(
@@ -135,14 +146,17 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> 
             manifest.name, manifest.version, manifest.release, manifest.platform
         ),
     };
-    let contents =
-        Contents { members, layers: &sources, level: request.level, threads: request.threads };
+    let contents = Contents {
+        members,
+        layers: &sources,
+        level: request.level,
+        threads: request.threads.clamp(1, THREADS_LIMIT),
+    };
     let written =
         writer::write(file, partial.path(), &contents, &signer, request.cancelled, progress)?;
-    partial.keep()?;
     let medium = medium::complete(
         &request.output,
-        &name,
+        partial,
         &manifest,
         &request.installer,
         request.key,
@@ -158,6 +172,18 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> 
         fingerprint: public.fingerprint(),
         key_id: public.id(),
     })
+}
+
+/// The images that are asked for, a known one also by the last part of its name.
+fn wanted(only: &[String], known: &[String]) -> Vec<String> {
+    if only.is_empty() {
+        return known.to_vec();
+    }
+    let whole = |name: &String| {
+        let short = |whole: &&String| whole.rsplit('/').next() == Some(name.as_str());
+        known.iter().find(short).unwrap_or(name).clone()
+    };
+    only.iter().map(whole).collect()
 }
 
 /// The files of a folder that this program was built with, as members.
@@ -206,7 +232,7 @@ fn learn(
     let failed = AtomicBool::new(false);
     let done: Mutex<BTreeMap<usize, Result<Recipe>>> = Mutex::default();
     thread::scope(|scope| {
-        for _ in 0..request.threads.max(1) {
+        for _ in 0..request.threads.clamp(1, THREADS_LIMIT) {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
@@ -265,26 +291,15 @@ impl<R: Read> Read for Cancellable<'_, R> {
     }
 }
 
-fn manifest(
-    request: &Request<'_>,
-    defaults: &Defaults,
-    images: &[Image],
-    recipes: &[Recipe],
-) -> Manifest {
-    let by_id: HashMap<Digest, &Recipe> =
-        recipes.iter().map(|recipe| (recipe.diff_id, recipe)).collect();
+/// What is known of the bundle before a layer has been read.
+fn manifest(request: &Request<'_>, defaults: &Defaults, images: &[Image]) -> Manifest {
     let entries = images
         .iter()
         .map(|image| ImageEntry {
             name: image.name.clone(),
             id: image.id,
-            size: image.diff_ids.iter().filter_map(|id| by_id.get(id)).map(|r| r.size).sum(),
-            munge: image
-                .diff_ids
-                .iter()
-                .rev()
-                .find_map(|id| by_id.get(id)?.passwd.as_deref())
-                .and_then(munge_owner),
+            size: 0,
+            munge: None,
             layers: image.diff_ids.clone(),
             origin: image.origin.clone(),
         })
@@ -297,6 +312,18 @@ fn manifest(
         platform,
         packer: concat!("ldms-pack ", env!("CARGO_PKG_VERSION")).into(),
         image: entries,
+    }
+}
+
+/// Adds what the layers say: their sizes, and who owns munge.
+fn add_learned(manifest: &mut Manifest, recipes: &[Recipe]) {
+    let by_id: HashMap<Digest, &Recipe> =
+        recipes.iter().map(|recipe| (recipe.diff_id, recipe)).collect();
+    for image in &mut manifest.image {
+        let recipes = || image.layers.iter().filter_map(|id| by_id.get(id));
+        image.size = recipes().map(|recipe| recipe.size).sum();
+        image.munge =
+            recipes().rev().find_map(|recipe| recipe.passwd.as_deref()).and_then(munge_owner);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Signing: minisign's own key files, so that stock `minisign` can take over at any time.
 
+use std::ops::Range;
+
 use minisign::{KeyPair, SecretKeyBox};
 
 use crate::bundle::writer;
@@ -27,6 +29,22 @@ pub fn generate(password: Option<String>) -> Result<NewKey> {
     })
 }
 
+/// Bytes of a secret key in its file: three algorithms, salt, two limits, key ID, key, checksum.
+const SECRET_BYTES: usize = 158;
+/// Which of them say how it is encrypted; zeros: not at all.
+const KDF: Range<usize> = 2..4;
+/// And the checksum.
+const CHECKSUM: Range<usize> = 126..158;
+
+/// What a secret key file holds, if it is one: a comment, and a line of the right length that
+/// names the two algorithms of minisign.
+fn secret_bytes(text: &str) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    let line = text.lines().nth(1)?;
+    let raw = base64::engine::general_purpose::STANDARD.decode(line.trim_end()).ok()?;
+    (raw.len() == SECRET_BYTES && raw.starts_with(b"Ed") && &raw[4..6] == b"B2").then_some(raw)
+}
+
 /// A secret key, ready to sign.
 pub struct SecretKey(minisign::SecretKey);
 
@@ -37,21 +55,31 @@ impl SecretKey {
         place: &str,
         password: impl FnOnce() -> Result<String>,
     ) -> Result<Self> {
-        let parse = || SecretKeyBox::from_string(text);
-        let key = parse().map_err(|e| {
+        let refuse = || {
             Error::usage("this is not a minisign secret key")
                 .at(place)
-                .because(e)
-                .remedy("make one with 'ldms-pack keygen --out DIR'")
-        })?;
-        if let Ok(key) = key.into_unencrypted_secret_key() {
-            return Ok(SecretKey(key));
+                .remedy("name ldms.key of 'ldms-pack keygen', or what 'minisign -G' wrote")
+        };
+        let raw = secret_bytes(text).ok_or_else(refuse)?;
+        let parse = || SecretKeyBox::from_string(text).map_err(|e| refuse().because(e));
+        if raw[KDF] != [0, 0] {
+            let password = password()?;
+            let key = parse()?.into_secret_key(Some(password));
+            return key.map(SecretKey).map_err(|e| {
+                Error::usage("the password does not open this key")
+                    .at(place)
+                    .because(e)
+                    .remedy("try again, or give it in a file: --password-file FILE")
+            });
         }
-        let password = password()?;
-        parse()
-            .and_then(|key| key.into_secret_key(Some(password)))
-            .map(SecretKey)
-            .map_err(|e| Error::usage("the password does not open this key").at(place).because(e))
+        // Stock minisign leaves the checksum of an unencrypted key empty, which the crate does
+        // not take. What it would catch, a changed byte, shows when a signature is checked.
+        let key = if raw[CHECKSUM].iter().all(|&b| b == 0) {
+            minisign::SecretKey::from_bytes(&raw)
+        } else {
+            parse()?.into_unencrypted_secret_key()
+        };
+        key.map(SecretKey).map_err(|e| refuse().because(e))
     }
 
     /// The public key that belongs to it, as minisign's file has it.
@@ -128,6 +156,10 @@ mod tests {
         assert!(SecretKey::parse(&pair.secret, "k", || Ok("open sesame".into())).is_ok());
         let error = SecretKey::parse(&pair.secret, "k", || Ok("wrong".into())).err().unwrap();
         assert!(error.to_string().contains("password"), "{error}");
-        assert!(SecretKey::parse("nonsense", "k", || Ok(String::new())).is_err());
+        // What is no secret key is told so, without asking for its password.
+        for text in ["nonsense", "", "a\nb\n", &pair.public] {
+            let error = SecretKey::parse(text, "k", || panic!("nothing to open")).err().unwrap();
+            assert!(error.to_string().contains("not a minisign secret key"), "{error}");
+        }
     }
 }

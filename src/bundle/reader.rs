@@ -97,6 +97,10 @@ impl Medium {
     /// The header at `at`, which must be canonical; gives name and size.
     fn header(&self, at: u64) -> Result<(String, u64)> {
         let mut block = [0; BLOCK as usize];
+        if at == 0 && self.length < BLOCK {
+            let short = Error::refused(format!("it has only {} bytes", self.length));
+            return Err(self.not_a_bundle(at, short));
+        }
         self.read(&mut block, at, "a tar header")?;
         member::parse(&block).map_err(|e| self.not_a_bundle(at, e))
     }
@@ -107,7 +111,8 @@ impl Medium {
         } else {
             format!("the bundle is damaged at byte {at}")
         };
-        Error::refused(what).at(self.place.display()).because(reason)
+        let remedy = if at == 0 { "name the file that ends in .ldms" } else { COPY_AGAIN };
+        Error::refused(what).at(self.place.display()).because(reason).remedy(remedy)
     }
 
     /// The whole member at `at`: its header must be the one of `name` and `size`, its padding

@@ -6,7 +6,8 @@
 //! where their own bytes say so (`FastCDC`), so that two versions of a file share what is the same.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
+use std::path::{Path, PathBuf};
 
 use super::copylist::{LITERAL_LIMIT, get_varint, put_varint};
 use super::member::BLOCK;
@@ -43,7 +44,7 @@ pub struct Recipe {
 }
 
 /// Reads a layer's tar to its end. The spool lies in `scratch`.
-pub fn learn(tar: impl Read, scratch: &std::path::Path, advance: &dyn Fn(u64)) -> Result<Recipe> {
+pub fn learn(tar: impl Read, scratch: &Path, advance: &dyn Fn(u64)) -> Result<Recipe> {
     let broken = |e| Error::from_io(e, "cannot read the layer");
     let mut walker = Walker::new(scratch)?;
     let mut tar = Hashing::new(tar);
@@ -93,7 +94,7 @@ fn fill(input: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
         match input.read(&mut buffer[got..]) {
             Ok(0) => break,
             Ok(n) => got += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
@@ -139,6 +140,8 @@ fn is_passwd(block: &[u8; BLOCK as usize]) -> bool {
 /// Cuts what it is given into pieces and spools them.
 struct Walker {
     spool: zstd::Encoder<'static, File>,
+    /// where it lies, for messages
+    scratch: PathBuf,
     contents: Vec<(Digest, u32)>,
     literals: Vec<u8>,
     passwd: Option<Vec<u8>>,
@@ -146,12 +149,12 @@ struct Walker {
 }
 
 impl Walker {
-    fn new(scratch: &std::path::Path) -> Result<Self> {
-        let spool = tempfile::tempfile_in(scratch)
-            .and_then(|file| zstd::Encoder::new(file, 1))
-            .map_err(|e| unwritable(scratch, e))?;
+    fn new(scratch: &Path) -> Result<Self> {
+        let spool =
+            zstd::Encoder::new(self::scratch(scratch)?, 1).map_err(|e| unwritable(scratch, e))?;
         Ok(Walker {
             spool,
+            scratch: scratch.to_owned(),
             contents: Vec::new(),
             literals: Vec::new(),
             passwd: None,
@@ -250,13 +253,12 @@ impl Walker {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.spool.write_all(bytes).map_err(|e| Error::failed("cannot write scratch").because(e))
+        self.spool.write_all(bytes).map_err(|e| unwritable(&self.scratch, e))
     }
 
     fn finish(mut self, diff_id: Digest, size: u64) -> Result<Recipe> {
         self.flush()?;
-        let spool =
-            self.spool.finish().map_err(|e| Error::failed("cannot write scratch").because(e))?;
+        let spool = self.spool.finish().map_err(|e| unwritable(&self.scratch, e))?;
         Ok(Recipe { spool, diff_id, size, contents: self.contents, passwd: self.passwd })
     }
 }
@@ -268,11 +270,16 @@ fn cut(bytes: &[u8]) -> usize {
     chunker.cut(0, bytes.len()).1
 }
 
-fn unwritable(scratch: &std::path::Path, error: std::io::Error) -> Error {
-    Error::failed("cannot make a scratch file")
+/// A file in the directory for scratch that is gone when it is closed.
+pub fn scratch(directory: &Path) -> Result<File> {
+    tempfile::tempfile_in(directory).map_err(|e| unwritable(directory, e))
+}
+
+fn unwritable(scratch: &Path, error: io::Error) -> Error {
+    Error::host("cannot write a scratch file")
         .at(scratch.display())
         .because(error)
-        .remedy("name another folder with --scratch DIR, or make room there")
+        .remedy("name another directory with --scratch DIR, or make room there")
 }
 
 impl Recipe {

@@ -233,6 +233,9 @@ impl Output<'_> {
     fn broken(&self, error: io::Error) -> Error {
         let remedy = match error.kind() {
             io::ErrorKind::StorageFull => "make room on the medium, or use a larger one",
+            io::ErrorKind::FileTooLarge => {
+                "its file system takes no file of this size: format it as exFAT or ext4"
+            }
             _ => "the medium may be failing: try another one",
         };
         Error::failed("cannot write the bundle")
@@ -293,7 +296,12 @@ fn write_packs(
                 loop {
                     let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((number, raw)) = job else { return };
-                    let packed = compress(&raw, contents.level);
+                    // What waits here is minutes of work at the highest levels.
+                    let packed = if cancelled.load(Ordering::Relaxed) {
+                        Err(interrupted())
+                    } else {
+                        compress(&raw, contents.level)
+                    };
                     if done.send((number, raw.len(), packed)).is_err() {
                         return;
                     }
@@ -401,6 +409,10 @@ pub fn interrupted() -> Error {
     Error::failed("interrupted").remedy("nothing was left under the bundle's name; run it again")
 }
 
+/// Layers rebuilt at once: each takes up to ten packs of memory, and fetches ahead with threads
+/// of its own.
+const REBUILDERS: usize = 4;
+
 /// Rebuilds every layer from the file and checks all else in it, as a reader will.
 fn prove(
     path: &Path,
@@ -416,7 +428,7 @@ fn prove(
     }
     progress.begin(TASK, contents.layers.iter().map(|layer| layer.recipe.size).sum());
     let next = AtomicUsize::new(0);
-    let threads = contents.threads.max(1);
+    let threads = contents.threads.clamp(1, REBUILDERS);
     let failures = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|_| {

@@ -59,8 +59,10 @@ impl Progress for Bars {
         match self {
             Bars::Drawn(bars, screen) => {
                 let bar = ProgressBar::new(total);
+                // A line longer than the terminal is wide is never drawn over, only below itself:
+                // all but the bar has its width, 15 columns of 80 are left for that.
                 let style = ProgressStyle::with_template(
-                    "{prefix:22} {bar:24} {decimal_bytes:>9} of {decimal_total_bytes:<9} \
+                    "{prefix:24!} {wide_bar} {decimal_bytes:>9} of {decimal_total_bytes:<9} \
                      {decimal_bytes_per_sec:>11} {eta:>4}",
                 );
                 bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

@@ -6,7 +6,7 @@ pub mod install;
 #[cfg(feature = "pack")]
 pub mod pack;
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -99,12 +99,40 @@ pub fn export(bundle: &Bundle, name: &str, progress: &dyn Progress) -> Result<()
                 .at(bundle.place().display())
                 .remedy(format!("it has {}", known.join(", ")))
         })?;
-    let mut out = std::io::stdout().lock();
+    let out = std::io::stdout().lock();
     if out.is_terminal() {
         return Err(Error::usage("an image's archive is nothing for a terminal")
             .remedy("redirect it: > image.tar, or | docker load"));
     }
-    bundle.export(image, &image.reference(), &mut out, progress)
+    bundle.export(image, &image.reference(), &mut Output(out), progress)
+}
+
+/// Standard output, whose failures are not the bundle's.
+struct Output<W>(W);
+
+impl<W: Write> Write for Output<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(unwritten)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(unwritten)
+    }
+}
+
+fn unwritten(error: io::Error) -> io::Error {
+    let remedy = match error.kind() {
+        // Writers try again by themselves.
+        io::ErrorKind::Interrupted => return error,
+        io::ErrorKind::BrokenPipe => "see why the program behind the pipe ended before the archive",
+        io::ErrorKind::StorageFull => "make room for the archive, or write it elsewhere",
+        _ => "write it elsewhere",
+    };
+    Error::failed("the archive is incomplete")
+        .at("standard output")
+        .because(error)
+        .remedy(remedy)
+        .into()
 }
 
 /// Bytes for people, in units of a thousand.

@@ -42,6 +42,9 @@ enum Verb {
 }
 
 /// Make a key pair for signing, in minisign's file formats
+///
+/// Asks for a password that will be needed for every build. Sites get the
+/// public key; its fingerprint, which is printed, they get by another way.
 #[derive(Args)]
 struct Keygen {
     /// Directory for ldms.key (secret) and ldms.pub (public)
@@ -62,10 +65,18 @@ struct Password {
 }
 
 /// Pack images into a signed bundle on a medium
+///
+/// The six images of LDMS, for one platform, unless told otherwise. Every layer
+/// is rebuilt from the written bundle before it is signed. At the end it prints
+/// what a site needs to know by telephone or on paper.
 #[derive(Args)]
+#[command(
+    override_usage = "ldms-pack build [OPTIONS] --from <SOURCE>... --key <SECRET>\n                       --output <MEDIUM>"
+)]
 struct Build {
     /// Where images are: a 'docker save' archive, a directory of them, an OCI
-    /// layout (directory or tar), docker: or podman:
+    /// layout (directory or tar), docker: or podman:, or IMAGE=ARCHIVE where an
+    /// archive does not name its image. Archives may be gzip or zstd
     #[arg(long, required = true, num_args = 1.., value_name = "SOURCE")]
     from: Vec<OsString>,
     /// Secret key to sign with (minisign's format)
@@ -76,7 +87,7 @@ struct Build {
     /// Directory that becomes the medium: the mounted stick, or one on it
     #[arg(long, value_name = "MEDIUM")]
     output: PathBuf,
-    /// Only these images
+    /// Only these images, with commas between them: ldms-samp,ldms-agg
     #[arg(long, value_name = "IMAGE", value_delimiter = ',')]
     only: Vec<String>,
     /// Only images of this tag
@@ -94,8 +105,9 @@ struct Build {
     /// Version of what is in it [default: the images' common tag]
     #[arg(long)]
     version: Option<String>,
-    /// Release of the bundle: only ever counts up
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    /// Release of the bundle: a site takes only higher ones than it has
+    #[arg(long, default_value_t = 1, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
     release: u64,
     /// Installer to put on the medium [default: ldms-install beside this program]
     #[arg(long, value_name = "FILE")]
@@ -103,8 +115,8 @@ struct Build {
     /// Directory for scratch files [default: TMPDIR or /tmp]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
-    /// Compression level
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=22))]
+    /// Compression level of zstd, 1 to 22
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=22))]
     level: i32,
     /// Print the result as JSON
     #[arg(long)]
@@ -115,7 +127,7 @@ struct Build {
 struct Trusted {
     /// The bundle
     bundle: PathBuf,
-    /// Public key that must have signed it
+    /// Public key that must have signed it; several: one of them
     #[arg(long, value_name = "FILE", required = true)]
     pubkey: Vec<PathBuf>,
 }
@@ -128,6 +140,8 @@ impl Trusted {
 }
 
 /// Show what is in a bundle: images, layers, sizes, sharing, origins
+///
+/// Checks the signature first; packs are not read (see verify).
 #[derive(Args)]
 struct Inspect {
     #[command(flatten)]
@@ -138,6 +152,9 @@ struct Inspect {
 }
 
 /// Prove every byte of a bundle
+///
+/// Reads all of it: each member must have its signed digest, and there must be
+/// nothing else.
 #[derive(Args)]
 struct Verify {
     #[command(flatten)]
@@ -148,6 +165,9 @@ struct Verify {
 }
 
 /// Write an image to standard output as a docker archive
+///
+/// For 'docker load', for 'podman load', for scanners. Every layer is proven;
+/// where one is damaged, what was written until then is not a valid archive.
 #[derive(Args)]
 struct Export {
     #[command(flatten)]
@@ -176,7 +196,9 @@ impl Password {
         let text = named::text(path, PASSWORD_LIMIT)?;
         match text.lines().next().filter(|line| !line.is_empty()) {
             Some(line) => Ok(Some(line.to_owned())),
-            None => Err(Error::usage("its first line is empty").at(path.display())),
+            None => Err(Error::usage("its first line is empty")
+                .at(path.display())
+                .remedy("write the password there; a key without one needs no such file")),
         }
     }
 
@@ -210,9 +232,11 @@ impl Keygen {
             (None, false) => Some(Password::ask("Password for the secret key", true)?),
         };
         let pair = signing::generate(password)?;
-        named::create_dir(&self.out)?;
-        named::create(&secret, 0o600, &pair.secret)?;
-        named::create(&public, 0o644, &pair.public)?;
+        let elsewhere = "name a directory that you may write in with --out";
+        named::create_dir(&self.out).map_err(|e| e.remedy(elsewhere))?;
+        for (path, mode, text) in [(&secret, 0o600, &pair.secret), (&public, 0o644, &pair.public)] {
+            named::create(path, mode, text).map_err(|e| e.remedy(elsewhere))?;
+        }
         let key = Key::parse(&pair.public, &public.display().to_string())?;
         print(&format!(
             "secret key   {}   (keep it off the stick)\npublic key   {}\n\
@@ -221,7 +245,7 @@ impl Keygen {
             secret.display(),
             public.display(),
             key.id(),
-            key.fingerprint()
+            two_lines(&key.fingerprint())
         ))
     }
 }
@@ -276,10 +300,15 @@ impl Build {
 /// What is printed after packing: also what a second channel needs.
 fn summary(outcome: &Outcome, output: &Path, seconds: f64) -> String {
     let Outcome { manifest, written, medium, .. } = outcome;
+    let images = match manifest.image.len() {
+        1 => "1 image".to_owned(),
+        n => format!("{n} images"),
+    };
     format!(
-        "\n{} for {}, {} images, packed and rebuilt in {seconds:.0} s\n\n\
-         bundle       {}  {}\n\
-         saved        {} of images: {} with each layer once, {} with each content once\n\
+        "\n{} for {}, packed and rebuilt in {seconds:.0} s\n\n\
+         bundle       {}\n\
+         size         {} for {images} of {}: {} with each layer\n\
+         \x20            once, {} with each content once, the rest is compression\n\
          \n\
          Tell every site by telephone or on paper, never on this medium:\n\
          installer    sha256 {}\n\
@@ -287,7 +316,6 @@ fn summary(outcome: &Outcome, output: &Path, seconds: f64) -> String {
          fingerprint  {}\n",
         manifest.title(),
         manifest.platform,
-        manifest.image.len(),
         output.join(&medium.bundle).display(),
         bytes(written.bytes),
         bytes(outcome.images_bytes),
@@ -295,8 +323,16 @@ fn summary(outcome: &Outcome, output: &Path, seconds: f64) -> String {
         bytes(written.distinct),
         medium.installer.hex(),
         outcome.key_id,
-        outcome.fingerprint,
+        two_lines(&outcome.fingerprint),
     )
+}
+
+/// A fingerprint's groups under each other, behind a label of 13 columns.
+fn two_lines(fingerprint: &str) -> String {
+    match fingerprint.split_at_checked(39) {
+        Some((first, second)) => format!("{first}\n             {}", second.trim_start()),
+        None => fingerprint.to_owned(),
+    }
 }
 
 impl Inspect {

@@ -64,7 +64,9 @@ pub(super) fn list(
     if any {
         return Ok(());
     }
-    Err(Error::refused("holds neither image archives nor an OCI layout").at(path.display()))
+    Err(Error::refused("holds neither image archives nor an OCI layout")
+        .at(path.display())
+        .remedy("put what 'docker save' or 'podman save' wrote there, or name another directory"))
 }
 
 /// Adds the images of an opened store to `answer`: a `manifest.json`, an `index.json`, or both,
@@ -156,5 +158,12 @@ fn short_name(path: &Path) -> String {
 }
 
 fn cannot_read(path: &Path, e: io::Error) -> Error {
-    Error::failed("cannot be read").at(path.display()).because(e)
+    let remedy = match e.kind() {
+        io::ErrorKind::NotFound => {
+            "name an archive, a directory of them, an OCI layout, docker: or podman:"
+        }
+        io::ErrorKind::PermissionDenied => "run it as somebody who may read it",
+        _ => "try again, or another copy of it",
+    };
+    Error::failed("cannot be read").at(path.display()).because(e).remedy(remedy)
 }

@@ -45,12 +45,12 @@ impl Provenance {
         let Some(archive) = &self.archive else {
             return Ok(None);
         };
-        let task = format!("reading {}", self.source);
-        progress.begin(&task, archive.size());
-        let report = |bytes| progress.advance(&task, bytes);
+        let task = &self.source;
+        progress.begin(task, archive.size());
+        let report = |bytes| progress.advance(task, bytes);
         let mut hashing = Hashing::new(Reporting { inner: archive.open()?, report });
         let copied = io::copy(&mut hashing, &mut io::sink());
-        progress.end(&task);
+        progress.end(task);
         copied.map_err(|e| Error::from_io(e, "cannot be read"))?;
         Ok(Some(*self.digest.get_or_init(|| hashing.finish().0)))
     }

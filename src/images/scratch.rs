@@ -25,7 +25,7 @@ pub(super) fn file(scratch: &Path) -> Result<File> {
     })
 }
 
-const REMEDY: &str = "name a directory with enough free space as scratch directory";
+const REMEDY: &str = "name another directory with --scratch DIR, or make room there";
 
 /// Fails unless `wanted` bytes more fit into the scratch directory.
 pub(super) fn room(scratch: &Path, wanted: u64) -> Result<()> {
