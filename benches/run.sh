@@ -47,6 +47,7 @@ ours=$(median "$(printf '%q ' "${pack[@]}")" "rm -rf stick")
 theirs=$(median "for a in $quoted; do zstd -9 -T0 -q -c \"\$a\"; done > all.zst")
 row "packing, zstd -9 -T0 over the archives" "$ours" "$theirs" s "0.6"
 
+rm -rf stick
 "${pack[@]}" >/dev/null 2>&1
 sha256sum "${archives[@]}" > sums
 ours=$(median "$dist/ldms-install verify --bundle $bundle --pubkey keys/ldms.pub")
