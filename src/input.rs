@@ -32,12 +32,16 @@ pub fn open(path: &Path) -> Result<File> {
 /// Reads a text of at most `limit` bytes.
 pub fn text(path: &Path, limit: u64) -> Result<String> {
     let mut text = String::new();
-    open(path)?
-        .take(limit + 1)
-        .read_to_string(&mut text)
-        .map_err(|e| Error::failed("cannot read it as text").at(path.display()).because(e))?;
+    open(path)?.take(limit + 1).read_to_string(&mut text).map_err(|e| {
+        Error::failed("cannot read it as text")
+            .at(path.display())
+            .because(e)
+            .remedy("see that it is the file that is meant")
+    })?;
     if text.len() as u64 > limit {
-        return Err(Error::failed(format!("it is larger than {limit} bytes")).at(path.display()));
+        return Err(Error::failed(format!("it is larger than {limit} bytes"))
+            .at(path.display())
+            .remedy("see that it is the file that is meant"));
     }
     Ok(text)
 }
