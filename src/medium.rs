@@ -213,9 +213,9 @@ pub fn bundle_name(manifest: &Manifest) -> String {
     format!("{}.{EXTENSION}", manifest.title())
 }
 
-/// Refuses an installer that would not run on a host of `platform`: another architecture, or one
-/// that needs the host's libraries.
-pub fn check_installer(path: &Path, platform: &Platform) -> Result<()> {
+/// Refuses an installer that would not run on a host: one that needs the host's libraries, or one
+/// for another architecture than that of `platform`, where that is known.
+pub fn check_installer(path: &Path, platform: Option<&Platform>) -> Result<()> {
     use elf::ElfStream;
     use elf::abi::{EM_AARCH64, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, PT_INTERP};
     let remedy = "build it with 'make installer', or name another one with --installer FILE";
@@ -223,6 +223,10 @@ pub fn check_installer(path: &Path, platform: &Platform) -> Result<()> {
     let file = named::open(path).map_err(|e| e.remedy(remedy))?;
     let program = ElfStream::<elf::endian::AnyEndian, _>::open_stream(file)
         .map_err(|e| refuse("this is not a Linux program").because(e))?;
+    if program.segments().iter().any(|segment| segment.p_type == PT_INTERP) {
+        return Err(refuse("this installer is not static: it would need the host's libraries"));
+    }
+    let Some(platform) = platform else { return Ok(()) };
     let expected = match &*platform.architecture {
         "amd64" => EM_X86_64,
         "arm64" => EM_AARCH64,
@@ -233,9 +237,6 @@ pub fn check_installer(path: &Path, platform: &Platform) -> Result<()> {
     };
     if program.ehdr.e_machine != expected {
         return Err(refuse(&format!("this installer is not for {platform}")));
-    }
-    if program.segments().iter().any(|segment| segment.p_type == PT_INTERP) {
-        return Err(refuse("this installer is not static: it would need the host's libraries"));
     }
     Ok(())
 }

@@ -37,11 +37,15 @@ pub fn open(path: &Path) -> Result<File> {
 /// Reads a text of at most `limit` bytes, from a file or a pipe.
 pub fn text(path: &Path, limit: u64) -> Result<String> {
     let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_string(&mut text))
-        .map_err(|e| Error::failed("cannot read it as text").at(path.display()).because(e))?;
+    let meant = "see that it is the file that is meant";
+    let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_string(&mut text));
+    read.map_err(|e| {
+        Error::failed("cannot read it as text").at(path.display()).because(e).remedy(meant)
+    })?;
     if text.len() as u64 > limit {
-        return Err(Error::usage(format!("it is larger than {limit} bytes")).at(path.display()));
+        return Err(Error::usage(format!("it is larger than {limit} bytes"))
+            .at(path.display())
+            .remedy(meant));
     }
     Ok(text)
 }

@@ -103,6 +103,7 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> 
     let defaults = defaults()?;
     let wanted = &wanted(&request.only, &defaults.images);
     recipe::scratch(&request.options.scratch)?;
+    medium::check_installer(&request.installer, None)?;
     let images = images::gather(&request.sources, wanted, &request.options, progress)?;
     if images.len() > 64 {
         return Err(Error::usage("a bundle holds at most 64 images"));
@@ -110,7 +111,7 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> 
     // All that can be wrong with the rest is told before the long work begins.
     let mut manifest = manifest(request, &defaults, &images);
     manifest.check().map_err(|e| Error::usage(e.what()).remedy(NAMES))?;
-    medium::check_installer(&request.installer, &manifest.platform)?;
+    medium::check_installer(&request.installer, Some(&manifest.platform))?;
     let name = medium::bundle_name(&manifest);
     medium::prepare(&request.output, &name)?;
 

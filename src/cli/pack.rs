@@ -311,7 +311,8 @@ fn summary(outcome: &Outcome, output: &Path, seconds: f64) -> String {
          \x20            once, {} with each content once, the rest is compression\n\
          \n\
          Tell every site by telephone or on paper, never on this medium:\n\
-         installer    sha256 {}\n\
+         installer    its SHA-256 is\n\
+         \x20            {}\n\
          key          {}\n\
          fingerprint  {}\n",
         manifest.title(),

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::decode::{Checked, Packing, Reporting};
-use super::store::Blob;
+use super::store::{AGAIN, Blob};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 
@@ -89,9 +89,7 @@ impl Layer {
     }
 
     fn refuse(&self, what: impl std::fmt::Display) -> Error {
-        Error::refused(format!("{} {what}", self.label))
-            .at(self.blob.place())
-            .remedy("make the archive again from a source you trust")
+        Error::refused(format!("{} {what}", self.label)).at(self.blob.place()).remedy(AGAIN)
     }
 
     fn damaged(&self, error: io::Error) -> Error {

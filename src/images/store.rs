@@ -16,6 +16,9 @@ pub(super) const MAX_JSON: u64 = 4 << 20;
 /// podman's save needs one, a chain of a few is harmless, a circle is not.
 const MAX_LINKS: usize = 16;
 
+/// The remedy for what is not as it says it is.
+pub(super) const AGAIN: &str = "make the archive again from a source you trust";
+
 /// A source's files by name.
 #[derive(Debug)]
 pub(super) struct Store {
@@ -92,14 +95,15 @@ impl Store {
     /// The file of that name; its absence is an error.
     pub(super) fn get(&self, name: &str) -> Result<Blob> {
         self.find(name)?.ok_or_else(|| {
-            self.refuse(format!("lacks its part '{}'", name.escape_debug()))
+            Error::refused(format!("lacks its part '{}'", name.escape_debug()))
+                .at(&self.place)
                 .remedy("make or copy it again; it may have been cut or saved in part")
         })
     }
 
     /// A refusal that names this source.
     pub(super) fn refuse(&self, what: impl Into<String>) -> Error {
-        Error::refused(what).at(&self.place)
+        Error::refused(what).at(&self.place).remedy(AGAIN)
     }
 
     fn not_a_file(&self, name: &str, kind: &str) -> Error {
@@ -148,7 +152,9 @@ impl Blob {
 
     /// A refusal that names the store and this file.
     pub(super) fn refuse(&self, what: impl std::fmt::Display) -> Error {
-        Error::refused(format!("its part '{}' {what}", self.name.escape_debug())).at(&self.place)
+        Error::refused(format!("its part '{}' {what}", self.name.escape_debug()))
+            .at(&self.place)
+            .remedy(AGAIN)
     }
 
     /// Its bytes from the start.

@@ -64,11 +64,12 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn refuse(&self, what: impl Into<String>) -> Error {
-        Error::refused(what).at(self.place)
+        Error::refused(what).at(self.place).remedy(super::store::AGAIN)
     }
 
     fn truncated(&self) -> Error {
-        self.refuse(format!("is truncated: it ends at byte {} inside an entry", self.length))
+        Error::refused(format!("is truncated: it ends at byte {} inside an entry", self.length))
+            .at(self.place)
             .remedy("make or copy the archive again")
     }
 
@@ -214,7 +215,9 @@ impl Walk<'_> {
     }
 
     fn escapes(&self, name: &str) -> Error {
-        self.refuse(format!("its entry '{}' leads out of the archive", name.escape_debug()))
+        Error::refused(format!("its entry '{}' leads out of the archive", name.escape_debug()))
+            .at(self.place)
+            .remedy("do not use it: no engine writes such an archive")
     }
 
     /// Whether two members under one name are the same to whoever reads them.

@@ -65,14 +65,28 @@ fn progress_on_a_terminal_fits_it() {
     let mut script_command = Command::new("script");
     let ran = run(script_command.args(["-qec", &script, "/dev/null"]).env("TERM", "xterm"));
     assert_eq!(ran.code, 0, "{}", ran.out);
-    // What stands between movements of the cursor is a line of the screen.
-    let screen = ran.out.replace(['\r', '\u{1b}'], "\n");
-    let bars: Vec<&str> = screen.lines().filter(|line| line.contains("B/s")).collect();
-    assert!(bars.iter().any(|bar| bar.starts_with("compress ")), "{screen}");
-    assert!(bars.iter().any(|bar| bar.starts_with("ovishpc/ldms-maestro ")), "{screen}");
-    for bar in bars {
-        assert!(bar.chars().count() <= 80, "{bar:?}");
-        assert!(bar.contains(" of "), "{bar:?}");
+    // What stands between movements of the cursor are lines of the screen, filled with blanks to
+    // its width. One column more, and all that follows would be out of place.
+    let mut seen = std::collections::BTreeSet::new();
+    for drawn in ran.out.split(['\r', '\n', '\u{1b}']) {
+        // What begins with a bracket is the rest of a movement, to its first letter.
+        let drawn = match drawn.strip_prefix('[') {
+            Some(rest) => rest.split_once(char::is_alphabetic).map_or("", |(_, text)| text),
+            None => drawn,
+        };
+        let drawn: Vec<char> = drawn.chars().collect();
+        for line in drawn.chunks(80).map(|line| line.iter().collect::<String>()) {
+            if line.contains('█') || line.contains('░') {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                let shape = (words.len(), words[4].replace(char::is_numeric, ""), words[8]);
+                assert!(matches!(shape, (10, _, "B/s" | "kB/s" | "MB/s" | "GB/s")), "{line:?}");
+                assert_eq!(shape.1, "of", "{line:?}");
+                seen.insert(words[0].to_owned());
+            }
+        }
+    }
+    for task in ["ldms-grafana.tar", "ovishpc/ldms-maestro", "compress", "rebuild"] {
+        assert!(seen.contains(task), "{task}: {seen:?}");
     }
 }
 
@@ -140,7 +154,7 @@ fn mistakes_are_told_before_the_work() {
         while let Some(word) = words.next() {
             let value = words.next().unwrap();
             if word != option {
-                usual += &format!(" {word} {value}");
+                usual += &[" ", word, " ", value].concat();
             }
         }
         let ran = run(&mut pack(dir, &format!("build {usual} {line}")));
@@ -148,7 +162,7 @@ fn mistakes_are_told_before_the_work() {
         assert_eq!(ran.out, "");
         // No layer was read: these cost no time.
         assert!(!ran.err.contains("ovishpc/ldms-samp: "), "{line}: {}", ran.err);
-        told += &format!("$ build {line}\n{}-> {}\n\n", tidy(&ran.err, dir), ran.code);
+        told += &transcript(line, &ran, dir);
         assert!(files(&dir.join("m")).is_empty(), "{line}: {:?}", files(&dir.join("m")));
     }
     insta::assert_snapshot!("mistakes", told);
@@ -185,7 +199,7 @@ fn shape(value: &serde_json::Value, name: &str, out: &mut String) {
             return all.iter().for_each(|(key, v)| shape(v, &format!("{name}.{key}"), out));
         }
     };
-    *out += &format!("{name}: {kind}\n");
+    *out += &[name, ": ", kind, "\n"].concat();
 }
 
 #[test]

@@ -55,13 +55,20 @@ pub fn tidy(text: &str, dir: &Path) -> String {
             run.push(c);
             continue;
         }
-        // Digests and the beginnings of them.
-        out.push_str(if run.len() >= 12 { "HEX" } else { &run });
+        // Digests and the beginnings of them; large numbers are none.
+        let digest = run.len() >= 12 && run.contains(|c: char| c.is_alphabetic());
+        out.push_str(if digest { "HEX" } else { &run });
         run.clear();
         out.push(c);
     }
     out.pop();
     out
+}
+
+/// What was typed, said and returned, without progress.
+pub fn transcript(line: &str, ran: &Ran, dir: &Path) -> String {
+    let said: Vec<&str> = ran.err.lines().skip_while(|line| line.ends_with("B/s")).collect();
+    format!("$ {line}\n{}\n-> {}\n\n", tidy(&said.join("\n"), dir), ran.code)
 }
 
 /// Runs `command` to its end without a terminal.
@@ -126,7 +133,8 @@ pub fn nothing_left(dir: &Path) {
 #[track_caller]
 pub fn bundle(medium: &Path) -> PathBuf {
     let names = files(medium);
-    let bundles: Vec<&String> = names.iter().filter(|n| n.ends_with(".ldms")).collect();
+    let bundles: Vec<&String> =
+        names.iter().filter(|name| name.rsplit('.').next() == Some("ldms")).collect();
     assert_eq!(bundles.len(), 1, "{names:?}");
     medium.join(bundles[0])
 }
@@ -177,8 +185,8 @@ pub fn installer() -> &'static Path {
 
 /// Installs Debian packages where their programs are missing.
 pub fn need(programs: &[&str]) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/need.sh");
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/need.sh");
     let _held = ONE_AT_A_TIME.lock();
     run(Command::new(script).args(programs)).fine();
 }

@@ -48,7 +48,6 @@ fn inspect() {
     assert_eq!(json["images"][1]["origin"]["source"], "ldms-samp.tar");
     assert_eq!(json["signer"]["key_id"], key_id());
     assert!(json["roles"].as_array().unwrap().iter().any(|role| role == "sampler"));
-    assert!(look("inspect", &bundle, "| head -n1").code != 0, "words are no pipes");
 }
 
 #[test]
@@ -92,82 +91,49 @@ fn header_of(bytes: &[u8], name: &str) -> usize {
     bytes.chunks(512).position(|block| block.starts_with(&wanted)).unwrap() * 512
 }
 
+/// Changes one bit of a member, `at` bytes behind its header's beginning.
+fn flip(bytes: &mut [u8], member: &str, at: usize) {
+    let at = header_of(bytes, member) + at;
+    bytes[at] ^= 1;
+}
+
+/// Writes something into the padding behind the manifest.
+fn soil_padding(bytes: &mut [u8]) {
+    let profile = bytes.windows(9).rposition(|w| w == b"profiles/").unwrap() / 512 * 512;
+    let first = (header_of(bytes, "manifest.toml")..profile)
+        .step_by(512)
+        .find(|&at| bytes[at..].starts_with(b"profiles/"))
+        .unwrap_or(profile);
+    bytes[first - 1] = 1;
+}
+
+type Change = fn(&mut Vec<u8>);
+
 #[test]
 fn every_kind_of_damage_is_named() {
     let temp = temp();
     let dir = temp.path();
     let mut told = String::new();
-    let pack = |bytes: &Vec<u8>| header_of(bytes, "packs/0000.zst");
-    let damages: [(&str, Box<dyn Fn(&mut Vec<u8>)>); 14] = [
-        (
-            "a pack",
-            Box::new(move |b| {
-                let at = pack(b) + 512 + 1000;
-                b[at] ^= 1
-            }),
-        ),
-        (
-            "a pack's tar header",
-            Box::new(move |b| {
-                let at = pack(b) + 110;
-                b[at] ^= 1
-            }),
-        ),
-        (
-            "a profile",
-            Box::new(|b| {
-                let at = header_of(b, "profiles/sampler.toml") + 600;
-                b[at] ^= 1
-            }),
-        ),
-        (
-            "the padding of the manifest",
-            Box::new(|b| {
-                let at = header_of(b, "manifest.toml");
-                let next =
-                    b[at + 512..].windows(9).position(|w| w == b"profiles/").unwrap() + at + 512;
-                b[next - 1] = 1;
-            }),
-        ),
-        (
-            "the manifest",
-            Box::new(|b| {
-                let at = header_of(b, "manifest.toml") + 520;
-                b[at] ^= 1
-            }),
-        ),
-        (
-            "the index",
-            Box::new(|b| {
-                let at = header_of(b, "index.toml") + 520;
-                b[at] ^= 1
-            }),
-        ),
-        ("the sums", Box::new(|b| b[600] ^= 1)),
-        (
-            "the signature",
-            Box::new(|b| {
-                let at = header_of(b, "SHA256SUMS.minisig") + 512 + 100;
-                b[at] ^= 1
-            }),
-        ),
-        ("the first header", Box::new(|b| b[3] ^= 1)),
-        (
-            "the end's zeros",
-            Box::new(|b| {
-                let at = b.len() - 7;
-                b[at] = 1
-            }),
-        ),
-        ("cut by one byte", Box::new(|b| b.truncate(b.len() - 1))),
-        ("cut in half", Box::new(|b| b.truncate(b.len() / 2))),
-        ("one byte more", Box::new(|b| b.push(0))),
-        ("empty", Box::new(Vec::clear)),
+    let damages: [(&str, Change); 14] = [
+        ("a pack", |b| flip(b, "packs/0000.zst", 1512)),
+        ("a pack's tar header", |b| flip(b, "packs/0000.zst", 110)),
+        ("a profile", |b| flip(b, "profiles/sampler.toml", 600)),
+        ("the padding of the manifest", |b| soil_padding(b)),
+        ("the manifest", |b| flip(b, "manifest.toml", 520)),
+        ("the index", |b| flip(b, "index.toml", 520)),
+        ("the sums", |b| flip(b, "SHA256SUMS", 600)),
+        ("the signature", |b| flip(b, "SHA256SUMS.minisig", 612)),
+        ("the first header", |b| b[3] ^= 1),
+        ("the end's zeros", |b| *b.last_mut().unwrap() = 1),
+        ("cut by one byte", |b| b.truncate(b.len() - 1)),
+        ("cut in half", |b| b.truncate(b.len() / 2)),
+        ("one byte more", |b| b.push(0)),
+        ("empty", Vec::clear),
     ];
     for (name, change) in damages {
         let path = damaged(dir, change);
         let ran = look("verify", &path, "");
-        told += &format!("{name}:\n{}\n", ran.complaint(3, dir).replace(&key_id(), "KEYID"));
+        told += &[name, ":\n", &ran.complaint(3, dir).replace(&key_id(), "KEYID"), "\n"].concat();
     }
     // Where a byte is and how long the file depends on what profiles and units say.
     let mut words = String::new();
@@ -201,7 +167,7 @@ fn not_a_bundle() {
         good();
         let ran = run(&mut pack(dir, line));
         assert_ne!(ran.code, 0, "{line}");
-        told += &format!("$ {}\n{}-> {}\n\n", tidy(line, dir), tidy(&ran.err, dir), ran.code);
+        told += &transcript(line, &ran, dir);
     }
     insta::assert_snapshot!("not-a-bundle", told);
 }
@@ -220,7 +186,7 @@ fn export_is_a_docker_archive() {
         bash(dir, &script).fine();
         let inspect = format!("skopeo inspect --config docker-archive:{name}.tar");
         let ours = bash(dir, &inspect).fine();
-        let theirs = bash(&bed().join("images"), &inspect.replace(":", ":ldms-")).fine();
+        let theirs = bash(&bed().join("images"), &inspect.replace(':', ":ldms-")).fine();
         assert_eq!(ours, theirs);
         // And every layer's own bytes, by name.
         let layers = bash(dir, &format!("tar tf {name}.tar | grep '\\.tar$'")).fine();
