@@ -74,11 +74,14 @@ case "$1 $2" in
     printf '[{"Id":"abc","RootFS":{"Type":"layers","Layers":[%s]}}]\n' "$layers" ;;
 "image rm") rm "$(file "$3")" ;;
 "load --quiet")
+    # Left behind if it is killed, as podman does.
+    scratch=$(mktemp)
     read -r name
     whole=$(cat)
     [ "${whole##*
 }" = END ] || { echo "unexpected EOF" >&2; exit 125; }
-    printf '%s\n' "$whole" | sed '$d' > "$(file "$name")" ;;
+    printf '%s\n' "$whole" | sed '$d' > "$(file "$name")"
+    rm "$scratch" ;;
 "ps --all") ;;
 "info --format") echo /var/lib/containers/storage ;;
 *) echo "unknown: $*" >&2; exit 125 ;;
