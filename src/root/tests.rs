@@ -247,7 +247,7 @@ fn a_second_run_is_told_who_has_the_lock() {
 #[test]
 fn a_directory_without_write_permission_says_so() {
     if geteuid().is_root() {
-        return; // Root may write anywhere; `make check` runs the tests as a plain user too.
+        return; // Root may write anywhere: this is for those who run the tests as themselves.
     }
     let (dir, root) = root();
     let etc = dir.path().join("etc");
