@@ -46,7 +46,7 @@ pub fn refuse_pending(root: &Root) -> Result<()> {
 /// An error means that the host is as it was before, unless it is [`Kind::Incomplete`]. What
 /// comes back are warnings: what was not removed, and why.
 pub fn apply(
-    _lock: &Lock,
+    lock: &Lock,
     node: &Node<'_>,
     plan: &Plan,
     verb: &str,
@@ -72,7 +72,7 @@ pub fn apply(
     node.root.mkdir(Path::new(STATE), Attr::own(0o700))?;
     crash::point();
     let mut run = match Journal::begin(node.root, &begin) {
-        Ok(journal) => Run { node, journal, feed, interrupt, progress },
+        Ok(journal) => Run { lock, node, journal, feed, interrupt, progress },
         Err(error) => {
             // Nothing has been done; what cannot be cleared away is found by the next run.
             let _ = journal::remove(node.root).and_then(|()| undo::remove_empty_state(node.root));
@@ -116,6 +116,7 @@ fn recover_now(node: &Node<'_>, progress: &dyn Progress) -> Result<()> {
 
 /// A plan that is being carried out.
 struct Run<'a> {
+    lock: &'a Lock,
     node: &'a Node<'a>,
     journal: Journal<'a>,
     feed: &'a mut Feed<'a>,
@@ -198,7 +199,8 @@ impl Run<'_> {
         crash::point();
         let feed = &mut *self.feed;
         let mut write = |out: &mut dyn Write| feed(name, reference, out);
-        engine.load(self.node.root, reference, layers, self.interrupt, &mut write)?;
+        self.lock
+            .lend(|| engine.load(self.node.root, reference, layers, self.interrupt, &mut write))?;
         crash::point();
         self.journal.done()
     }

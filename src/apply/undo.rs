@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::crash;
-use crate::engine::load::{Client, Removed};
+use crate::engine::load::{Client, Removed, SCRATCH};
 use crate::error::{Error, Kind, Result};
 use crate::host::UnitState;
 use crate::journal::{self, Act, Before, Begin};
@@ -207,6 +207,7 @@ fn undo_one(node: &Node<'_>, begin: &Begin, act: &Act, progress: &dyn Progress) 
 
 /// Removes the journal, and our directory if nothing is installed.
 pub(super) fn clear(root: &Root) -> Result<()> {
+    root.remove_tree(Path::new(SCRATCH))?;
     journal::remove(root)?;
     crash::point();
     remove_empty_state(root)

@@ -14,10 +14,14 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::host::facts::engine_cmd;
 use crate::host::{Cmd, Interrupt};
-use crate::root::Root;
+use crate::root::{Attr, Root};
 
 /// How long an engine may take nothing of an image, or think about its end: it unpacks gigabytes.
 const LOADING: Duration = Duration::from_secs(900);
+
+/// Where podman keeps an image while it takes it in. It is ours because a client that is killed
+/// leaves the file behind, as large as the image.
+pub const SCRATCH: &str = "/var/lib/ldms-install/scratch";
 
 /// An engine's client.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +77,8 @@ impl Client {
     }
 
     /// Takes in the image that `feed` writes as a docker archive, and proves that it now has
-    /// exactly `layers` under the name `reference`; otherwise it is removed again. If `feed`
+    /// exactly `layers` under the name `reference`; otherwise it is removed again. The directory
+    /// that holds the record must be there: the engine's scratch is beside it. If `feed`
     /// fails the client is killed, so that a part is never taken for the whole. What the engine
     /// has stored is on disk when this returns.
     pub fn load(
@@ -85,10 +90,12 @@ impl Client {
         feed: &mut dyn FnMut(&mut dyn Write) -> Result<()>,
     ) -> Result<Loaded> {
         let place = || format!("image {reference} in {}", self.kind);
-        self.cmd(["load", "--quiet"])
-            .timeout(LOADING)
-            .feed(interrupt, feed)
-            .map_err(|e| e.at(place()))?;
+        let scratch = Path::new(SCRATCH);
+        root.mkdir(scratch, Attr::own(0o700))?;
+        let load = self.cmd(["load", "--quiet"]).env("TMPDIR", root.path(scratch));
+        let taken = load.timeout(LOADING).feed(interrupt, feed).map_err(|e| e.at(place()));
+        let swept = root.remove_tree(scratch);
+        taken.and(swept)?;
         let loaded = self.inspect(reference)?.ok_or_else(|| {
             Error::failed("the engine took the image but does not know it by its name").at(place())
         })?;
@@ -106,13 +113,12 @@ impl Client {
         if !self.has(reference)? {
             return Ok(Removed::Absent);
         }
+        // Asked only once it has failed: an image with other names loses ours all the same.
+        let removal = self.cmd(["image", "rm", reference]).timeout(LOADING);
+        let Err(failure) = removal.run() else { return Ok(Removed::Gone) };
         let filter = format!("ancestor={reference}");
         let users = self.cmd(["ps", "--all", "--quiet", "--filter", &filter]).run()?;
-        if !users.text().is_empty() {
-            return Ok(Removed::InUse);
-        }
-        self.cmd(["image", "rm", reference]).timeout(LOADING).run()?;
-        Ok(Removed::Gone)
+        if users.text().is_empty() { Err(failure) } else { Ok(Removed::InUse) }
     }
 
     /// The directory in which the engine keeps its images.
@@ -130,20 +136,20 @@ impl Client {
 
     /// The engine has an image of this name.
     fn has(self, reference: &str) -> Result<bool> {
-        match self.kind {
-            // Prints nothing, and succeeds, where there is no such image.
-            Kind::Docker => {
-                let output = self.cmd(["image", "ls", "--quiet", reference]).run()?;
-                Ok(!output.text().is_empty())
-            }
-            Kind::Podman => {
-                let cmd = self.cmd(["image", "exists", reference]);
-                match cmd.status()? {
-                    output if output.status == 0 => Ok(true),
-                    output if output.status == 1 => Ok(false),
-                    output => Err(cmd.failure(&output)),
-                }
-            }
+        let cmd = match self.kind {
+            // Its list knows nothing by a name with the registry in front; inspecting does.
+            Kind::Docker => self.cmd(["image", "inspect", "--format", "{{.Id}}", reference]),
+            Kind::Podman => self.cmd(["image", "exists", reference]),
+        };
+        let output = cmd.status()?;
+        let absent = match self.kind {
+            Kind::Docker => output.stderr.to_ascii_lowercase().contains("no such image"),
+            Kind::Podman => output.status == 1,
+        };
+        match output.status {
+            0 => Ok(true),
+            _ if absent => Ok(false),
+            _ => Err(cmd.failure(&output)),
         }
     }
 

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, openat};
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl, openat};
 use nix::sys::stat::{Mode, fstat};
 
 use super::{READ_DIR, Root};
@@ -16,7 +16,20 @@ use crate::error::{Error, Result};
 /// Held for as long as it lives.
 #[derive(Debug)]
 pub struct Lock {
-    _held: Flock<File>,
+    held: Flock<File>,
+}
+
+impl Lock {
+    /// Does `work` while programs that are started have the lock too: if this process is killed,
+    /// the lock stays until they have ended, and nobody recovers while they still change things.
+    pub fn lend<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let fails = |e| Error::failed("cannot share the lock").because(std::io::Error::from(e));
+        let set = |flags| fcntl(&*self.held, FcntlArg::F_SETFD(flags)).map_err(fails);
+        set(FdFlag::empty())?;
+        let result = work();
+        set(FdFlag::FD_CLOEXEC)?;
+        result
+    }
 }
 
 impl Root {
@@ -31,7 +44,7 @@ impl Root {
         })?;
         let file = openat(&handle, ".", READ_DIR, Mode::empty()).map(File::from).map_err(fails)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => Ok(Lock { _held: held }),
+            Ok(held) => Ok(Lock { held }),
             Err((file, Errno::EWOULDBLOCK)) => {
                 let who = holder(&file).map_or(String::new(), |pid| format!(" (process {pid})"));
                 Err(Error::failed(format!("another run is in progress{who}"))

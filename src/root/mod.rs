@@ -16,13 +16,13 @@
 mod lock;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
@@ -314,18 +314,7 @@ impl Root {
     /// The names in the directory `path`, sorted; none if it is not there.
     pub fn list(&self, path: &Path) -> Result<Vec<OsString>> {
         let Some(handle) = self.resolve(path)? else { return Ok(Vec::new()) };
-        let mut dir = nix::dir::Dir::openat(&handle, ".", READ_DIR, Mode::empty())
-            .map_err(|e| self.fails(path, "cannot list it", e))?;
-        let mut names = Vec::new();
-        for entry in dir.iter() {
-            let entry = entry.map_err(|e| self.fails(path, "cannot list it", e))?;
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name != "." && name != ".." {
-                names.push(name.to_owned());
-            }
-        }
-        names.sort();
-        Ok(names)
+        tree::names(handle).map_err(|e| self.fails(path, "cannot list it", e))
     }
 
     /// Opens the file at `path` for appending, making it with mode 0600 if it is not there. A

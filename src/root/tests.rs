@@ -161,6 +161,21 @@ fn directories_are_made_once_and_removed_only_when_empty() {
 }
 
 #[test]
+fn a_tree_goes_without_what_its_links_point_to() {
+    let (dir, root) = root();
+    let tree = dir.path().join("etc/tree");
+    fs::create_dir_all(tree.join("a/b/c")).unwrap();
+    fs::write(tree.join("a/b/f"), "").unwrap();
+    fs::create_dir(dir.path().join("etc/precious")).unwrap();
+    fs::write(dir.path().join("etc/precious/f"), "").unwrap();
+    symlink("../precious", tree.join("link")).unwrap();
+    assert!(root.remove_tree(Path::new("/etc/tree")).unwrap());
+    assert!(!root.remove_tree(Path::new("/etc/tree")).unwrap());
+    assert!(dir.path().join("etc/precious/f").exists());
+    assert!(root.remove_tree(Path::new("/etc/precious/f")).unwrap(), "a file is a small tree");
+}
+
+#[test]
 fn links_are_made_whole() {
     let (dir, root) = root();
     let (path, target) = (Path::new("/etc/l"), Path::new("/etc/systemd/system/x.service"));
@@ -232,7 +247,7 @@ fn a_second_run_is_told_who_has_the_lock() {
 #[test]
 fn a_directory_without_write_permission_says_so() {
     if geteuid().is_root() {
-        return; // Root may write anywhere; `make check` runs the tests as a plain user too.
+        return; // Root may write anywhere: this is for those who run the tests as themselves.
     }
     let (dir, root) = root();
     let etc = dir.path().join("etc");

@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use ldms_bundle::apply;
@@ -74,11 +75,15 @@ case "$1 $2" in
     printf '[{"Id":"abc","RootFS":{"Type":"layers","Layers":[%s]}}]\n' "$layers" ;;
 "image rm") rm "$(file "$3")" ;;
 "load --quiet")
+    # Left behind if it is killed, as podman does.
+    scratch=$(mktemp)
     read -r name
     whole=$(cat)
+    [ ! -e "$here/slow-load" ] || { : > "$here/has-all"; sleep 1; }
     [ "${whole##*
 }" = END ] || { echo "unexpected EOF" >&2; exit 125; }
-    printf '%s\n' "$whole" | sed '$d' > "$(file "$name")" ;;
+    printf '%s\n' "$whole" | sed '$d' > "$(file "$name")"
+    rm "$scratch" ;;
 "ps --all") ;;
 "info --format") echo /var/lib/containers/storage ;;
 *) echo "unknown: $*" >&2; exit 125 ;;
@@ -127,18 +132,24 @@ impl Host {
 
     /// Runs a verb in a process of its own, which `env` may stop.
     pub fn run(&self, verb: &str, env: &[(&str, &str)]) -> Output {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port().to_string();
+        self.command(verb, env).output().unwrap()
+    }
+
+    /// The process that runs a verb, yet to be started.
+    pub fn command(&self, verb: &str, env: &[(&str, &str)]) -> Command {
+        static ANSWERS: LazyLock<TcpListener> =
+            LazyLock::new(|| TcpListener::bind("127.0.0.1:0").unwrap());
+        let port = ANSWERS.local_addr().unwrap().port().to_string();
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
-        Command::new(std::env::current_exe().unwrap())
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
             .args(["--exact", "child", "--nocapture", "--test-threads=1"])
             .env("PATH", path)
             .env("LDMS_TEST_HOST", self.dir.path())
             .env("LDMS_TEST_VERB", verb)
             .env("LDMS_TEST_PORT", port)
-            .envs(env.iter().copied())
-            .output()
-            .unwrap()
+            .envs(env.iter().copied());
+        command
     }
 
     /// Runs a verb that must succeed.

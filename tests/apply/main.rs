@@ -8,6 +8,7 @@ mod host;
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use host::{Host, code};
 use ldms_bundle::apply::Recovered;
@@ -201,4 +202,24 @@ fn a_second_run_at_the_same_time_leaves_with_the_first_ones_number() {
     let (status, text) = host.fails("install 1", &[]);
     assert_eq!(status, code(Kind::Failed));
     assert!(text.contains(&format!("(process {})", std::process::id())), "{text}");
+}
+
+#[test]
+fn nobody_recovers_while_an_engine_is_still_taking_an_image() {
+    let host = Host::bare();
+    let bare = host.listing();
+    fs::write(host.path("slow-load"), "").unwrap();
+    let mut installer = host.command("install 1", &[]).stdout(Stdio::null()).spawn().unwrap();
+    while !host.path("has-all").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    installer.kill().unwrap();
+    installer.wait().unwrap();
+    // The engine has the whole image and will know it in a moment.
+    let (_, text) = host.fails("recover", &[]);
+    assert!(text.contains("another run is in progress"), "{text}");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert!(host.listing().keys().any(|path| path.starts_with("engine/")));
+    host.must("recover");
+    assert_eq!(host.listing(), bare);
 }
