@@ -34,16 +34,21 @@ pub struct Partial {
 
 impl Partial {
     /// Makes `TARGET.partial` and opens it for writing and reading, empty; a left-over one is
-    /// replaced.
+    /// removed first. A link of that name on the medium is not followed: it might point anywhere.
     pub fn create(target: &Path, mode: u32) -> Result<(Self, File)> {
         let mut path = target.to_owned().into_os_string();
         path.push(".partial");
         let path = PathBuf::from(path);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(unwritable("cannot remove what an earlier run left", &path, e));
+            }
+            _ => {}
+        }
         let file = File::options()
             .read(true)
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(mode)
             .open(&path)
             .map_err(|e| unwritable("cannot make it", &path, e))?;
@@ -73,10 +78,15 @@ impl Drop for Partial {
     }
 }
 
+/// FAT holds no file of 4 GiB.
+pub(crate) const TOO_LARGE: &str =
+    "its file system holds no file this large: format the medium as exFAT or ext4";
+
 /// An error of the medium, with what helps against it.
 fn unwritable(what: &str, path: &Path, error: io::Error) -> Error {
     let remedy = match error.kind() {
         io::ErrorKind::StorageFull => "make room on the medium, or use a larger one",
+        io::ErrorKind::FileTooLarge => TOO_LARGE,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "mount the medium writable, or name a directory that you may write with --output"
         }

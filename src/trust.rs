@@ -128,47 +128,19 @@ pub fn verify(message: &[u8], signatures: &[File], keys: &[Key]) -> Result<Signe
             .remedy("have it signed by the packer with 'ldms-pack build --key'"));
     }
     let mut strangers = Vec::new();
-    for File { name, bytes } in signatures {
-        let malformed = || Error::refused("the signature is malformed").at(name);
-        let text = std::str::from_utf8(bytes).map_err(|e| malformed().because(e))?;
-        let signature = Signature::decode(text).map_err(|e| malformed().because(e))?;
-        let id = text
-            .lines()
-            .nth(1)
-            .and_then(decode_base64)
-            .and_then(|raw| raw.get(2..10).map(<[u8]>::to_vec))
-            .and_then(|raw| raw.try_into().ok())
-            .map(u64::from_le_bytes)
-            .ok_or_else(malformed)?;
-        let mut known = false;
-        for key in keys.iter().filter(|key| key.id == id) {
-            known = true;
-            match key.public.verify(message, &signature, false) {
-                Ok(()) => {
-                    return Ok(Signer {
-                        key_id: key.id(),
-                        fingerprint: key.fingerprint(),
-                        key: key.place.clone(),
-                        comment: signature.trusted_comment().to_owned(),
-                    });
-                }
-                Err(minisign_verify::Error::UnexpectedAlgorithm) => {
-                    return Err(Error::refused("the signature is of minisign's legacy kind")
-                        .at(name)
-                        .remedy("have it signed again with a current minisign (0.10 or later)"));
-                }
-                // Two keys may share an ID by design or by malice: the next may fit.
-                Err(_) => {}
+    let mut first_problem = None;
+    for file in signatures {
+        match check(message, file, keys) {
+            Ok(Checked::Trusted(signer)) => return Ok(signer),
+            Ok(Checked::Stranger(id)) => strangers.push(id),
+            // Another signature may still be good: one is enough.
+            Err(problem) => {
+                first_problem.get_or_insert(problem.at(&file.name));
             }
         }
-        if known {
-            return Err(Error::refused(
-                "the signature does not fit: the checksums or the signature were changed",
-            )
-            .at(name)
-            .remedy("copy the bundle to the medium again from where it was packed"));
-        }
-        strangers.push(format!("{id:016X}"));
+    }
+    if let Some(problem) = first_problem {
+        return Err(problem);
     }
     let trusted: Vec<String> =
         keys.iter().map(|key| format!("{} ({})", key.id(), key.place)).collect();
@@ -181,6 +153,57 @@ pub fn verify(message: &[u8], signatures: &[File], keys: &[Key]) -> Result<Signe
         "if that key is the packer's, give its public key with --pubkey FILE after comparing \
          fingerprints; otherwise do not use this medium",
     ))
+}
+
+/// What one signature file says.
+enum Checked {
+    /// It is good, and by a trusted key.
+    Trusted(Signer),
+    /// It is by a key with this ID, which is not trusted.
+    Stranger(String),
+}
+
+/// Looks at one signature: four lines, each with its line feed, of minisign's prehashed kind.
+fn check(message: &[u8], file: &File, keys: &[Key]) -> Result<Checked> {
+    let malformed = || Error::refused("the signature is malformed");
+    let text = std::str::from_utf8(&file.bytes).map_err(|e| malformed().because(e))?;
+    let lines: Vec<&str> = text.split_terminator('\n').collect();
+    if lines.len() != 4 || !text.ends_with('\n') || text.contains('\r') {
+        return Err(malformed());
+    }
+    let signature = Signature::decode(text).map_err(|e| malformed().because(e))?;
+    let id = decode_base64(lines[1])
+        .and_then(|raw| raw.get(2..10).map(<[u8]>::to_vec))
+        .and_then(|raw| raw.try_into().ok())
+        .map(u64::from_le_bytes)
+        .ok_or_else(malformed)?;
+    let mut known = false;
+    // Two keys may share an ID by design or by malice: the next may fit.
+    for key in keys.iter().filter(|key| key.id == id) {
+        known = true;
+        match key.public.verify(message, &signature, false) {
+            Ok(()) => {
+                return Ok(Checked::Trusted(Signer {
+                    key_id: key.id(),
+                    fingerprint: key.fingerprint(),
+                    key: key.place.clone(),
+                    comment: signature.trusted_comment().to_owned(),
+                }));
+            }
+            Err(minisign_verify::Error::UnexpectedAlgorithm) => {
+                return Err(Error::refused("the signature is of minisign's legacy kind")
+                    .remedy("have it signed again with a current minisign (0.10 or later)"));
+            }
+            Err(_) => {}
+        }
+    }
+    if known {
+        return Err(Error::refused(
+            "the signature does not fit: the checksums or the signature were changed",
+        )
+        .remedy("copy the bundle to the medium again from where it was packed"));
+    }
+    Ok(Checked::Stranger(format!("{id:016X}")))
 }
 
 /// The signed checksums of a bundle's members: the proof that everything else hangs from.
@@ -312,6 +335,21 @@ mod tests {
             .replace("a comment", "b comment")
             .into_bytes();
         assert!(message(Sums::verified(&sums(), &comment, &[key_a])).contains("does not fit"));
+    }
+
+    #[test]
+    fn one_good_signature_among_others_is_enough_and_its_form_is_strict() {
+        let (pair, key) = pair();
+        let good = sign(&pair, &sums()).remove(0);
+        let file = |bytes: &[u8]| File { name: "s".into(), bytes: bytes.to_vec() };
+        let keys = [key];
+        for bad in [&b""[..], b"nonsense", &[&good.bytes[..], b"more\n"].concat()] {
+            assert!(verify(&sums(), &[file(bad)], &keys).is_err());
+            assert!(verify(&sums(), &[file(bad), good.clone()], &keys).is_ok());
+        }
+        let text = String::from_utf8(good.bytes.clone()).unwrap();
+        assert!(verify(&sums(), &[file(text.replace('\n', "\r\n").as_bytes())], &keys).is_err());
+        assert!(verify(&sums(), &[file(text.trim_end().as_bytes())], &keys).is_err());
     }
 
     #[test]

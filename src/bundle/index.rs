@@ -3,7 +3,7 @@
 //! Its numbers stand in columns of fixed width: a packer knows how long the text will be before
 //! it knows how well the packs compress, and so can write packs in place, once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use serde::Deserialize;
@@ -18,6 +18,9 @@ pub const NAME: &str = "index.toml";
 
 /// Most bytes of one compressed copy list: layers of some millions of files.
 pub const LIST_LIMIT: u64 = 64 << 20;
+
+/// Most bytes of all layers and copy lists together, so that no sum of them overflows.
+const TOTAL_LIMIT: u64 = 1 << 50;
 
 /// The kinds of members, in the order in which they stand in a bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,6 +159,7 @@ impl Index {
                 preamble.needs_installer.escape_debug()
             )));
         }
+        check_needs(&preamble.needs_installer)?;
         let raw: Raw = toml::from_str(text).map_err(malformed)?;
         let index = Index {
             needs_installer: raw.needs_installer,
@@ -201,7 +205,16 @@ impl Index {
         if let Some(number) = self.packs.iter().position(|&n| n == 0 || n > PACK_LIMIT) {
             return Err(Error::refused(format!("the size of pack {number:04} is out of bounds")));
         }
+        let mut known = HashSet::new();
+        let mut total: u64 = 0;
         for layer in &self.layers {
+            total = total.saturating_add(layer.size).saturating_add(layer.list);
+            if total > TOTAL_LIMIT {
+                return Err(Error::refused("the layers together are larger than any disk"));
+            }
+            if !known.insert(layer.diff_id) {
+                return Err(Error::refused(format!("layer {} is listed twice", layer.diff_id)));
+            }
             if !sizes.contains_key(layer_name(&layer.diff_id).as_str()) {
                 return Err(Error::refused(format!("layer {} has no copy list", layer.diff_id)));
             }
@@ -232,6 +245,24 @@ impl Index {
             offsets.push(at);
         }
         offsets
+    }
+}
+
+/// Refuses a bundle that says it needs a newer installer than this one.
+fn check_needs(needed: &str) -> Result<()> {
+    let ours = env!("CARGO_PKG_VERSION");
+    let numbers = |version: &str| {
+        let parts: Option<Vec<u32>> = version.split('.').map(|part| part.parse().ok()).collect();
+        parts.filter(|parts| parts.len() == 3)
+    };
+    match (numbers(needed), numbers(ours)) {
+        (Some(needed), Some(ours)) if needed <= ours => Ok(()),
+        _ => Err(Error::refused(format!(
+            "the bundle needs ldms-install {} or newer, this is {ours}",
+            needed.escape_debug()
+        ))
+        .at(NAME)
+        .remedy("use the ldms-install that lies beside the bundle on its medium")),
     }
 }
 
@@ -285,6 +316,16 @@ mod tests {
     }
 
     #[test]
+    fn a_bundle_for_newer_installers_is_refused() {
+        for (needed, taken) in
+            [("0.1.0", true), ("0.0.9", true), ("9.9.9", false), ("1", false), ("x", false)]
+        {
+            let text = sample().to_toml().replace("0.1.0", needed);
+            assert_eq!(Index::parse(&text).is_ok(), taken, "{needed}");
+        }
+    }
+
+    #[test]
     fn inconsistent_ones_are_refused() {
         let broken = |change: fn(&mut Index)| {
             let mut index = sample();
@@ -301,5 +342,13 @@ mod tests {
         assert!(broken(|i| i.packs.push(3)).contains("describes"));
         assert!(broken(|i| i.layers[0].packs.push(2)).contains("not there"));
         assert!(broken(|i| i.layers[0].diff_id = Digest::of(b"other")).contains("no copy list"));
+        assert!(broken(|i| i.layers[0].size = 1 << 60).contains("larger than any disk"));
+        assert!(
+            broken(|i| {
+                i.members.insert(4, (layer_name(&Digest::of(b"second")), 1));
+                i.layers.push(i.layers[0].clone());
+            })
+            .contains("listed twice")
+        );
     }
 }

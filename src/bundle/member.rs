@@ -32,7 +32,7 @@ pub fn check_name(name: &str) -> Result<()> {
 
 /// Bytes of zeros that follow `size` bytes of a member up to the next block.
 pub fn padding(size: u64) -> u64 {
-    size.next_multiple_of(BLOCK) - size
+    (BLOCK - size % BLOCK) % BLOCK
 }
 
 /// Bytes that a member of `size` bytes takes in the tar: header, data, padding.

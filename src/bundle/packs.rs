@@ -61,6 +61,8 @@ pub struct Packs<'a> {
     /// Places of the sequence passed, and packs fetched for them.
     place: usize,
     fetched: usize,
+    /// Where in the sequence the lists that are done end.
+    lists_end: usize,
     held: HashMap<u32, Vec<u8>>,
 }
 
@@ -82,7 +84,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// A fetching thread that panicked poisons nothing here that could be half changed.
+    /// No thread panics while it holds the lock: what it guards is never half changed.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,6 +130,7 @@ pub fn with_packs<T>(
             steps,
             place: 0,
             fetched: 0,
+            lists_end: 0,
             held: HashMap::new(),
         })
     })
@@ -186,6 +189,15 @@ impl Packs<'_> {
             .checked_add(bytes as usize)
             .and_then(|end| self.held.get(&pack)?.get(start..end))
             .ok_or_else(|| super::copylist::malformed("it reads outside of a pack"))
+    }
+
+    /// Whether a list with `count` changes of packs has used its own, all of them and no others.
+    pub fn end_of_list(&mut self, count: usize) -> Result<()> {
+        self.lists_end += count;
+        if self.place == self.lists_end {
+            return Ok(());
+        }
+        Err(super::copylist::malformed("it does not use all packs of its signed sequence"))
     }
 
     /// Whether the whole sequence was used.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Take, Write};
 use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -78,6 +78,11 @@ impl Medium {
     /// Fills `buffer` from `at` on; `what` is being read.
     fn read(&self, buffer: &mut [u8], at: u64, what: &str) -> Result<()> {
         let end = at.saturating_add(buffer.len() as u64);
+        if self.length < BLOCK {
+            return Err(Error::refused("this is not a bundle")
+                .at(self.place.display())
+                .remedy("name the file that ends in .ldms with --bundle FILE"));
+        }
         if end > self.length {
             return Err(Error::refused(format!(
                 "the bundle is truncated: it ends at byte {}, {what} goes to byte {end}",
@@ -158,11 +163,17 @@ struct Early {
     next: u64,
 }
 
-/// `SHA256SUMS.minisig` or `SHA256SUMS.LABEL.minisig`
-fn is_signature(name: &str) -> bool {
-    name.strip_prefix("SHA256SUMS.").is_some_and(|rest| {
-        rest == "minisig" || rest.strip_suffix(".minisig").is_some_and(|label| !label.contains('/'))
-    })
+/// `SHA256SUMS.minisig`, the first signature, or `SHA256SUMS.LABEL.minisig`, a further one.
+fn is_signature(name: &str, first: bool) -> bool {
+    let label = name.strip_prefix("SHA256SUMS.").and_then(|rest| rest.strip_suffix("minisig"));
+    match label {
+        None => false,
+        Some("") => first,
+        Some(label) => label.strip_suffix('.').is_some_and(|label| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+            !first && !label.is_empty() && label.bytes().all(plain)
+        }),
+    }
 }
 
 fn text(name: &str, bytes: Vec<u8>) -> Result<String> {
@@ -208,11 +219,18 @@ impl Bundle {
         let front = file.early(0, |name| name == SUMS, SUMS_LIMIT)?.ok_or_else(not_first)?;
         let mut at = front.next;
         let mut signatures = Vec::new();
-        while let Some(early) = file.early(at, is_signature, SIGNATURE_LIMIT)? {
+        loop {
+            let first = signatures.is_empty();
+            let wanted = |name: &str| is_signature(name, first);
+            let Some(early) = file.early(at, wanted, SIGNATURE_LIMIT)? else { break };
             if signatures.len() == SIGNATURES_LIMIT {
                 return Err(
                     Error::refused("the bundle has too many signatures").at(file.place.display())
                 );
+            }
+            if signatures.iter().any(|known: &trust::File| known.name == early.name) {
+                return Err(Error::refused(format!("{} is there twice", early.name))
+                    .at(file.place.display()));
             }
             signatures.push(trust::File { name: early.name, bytes: early.bytes });
             at = early.next;
@@ -460,6 +478,7 @@ impl Bundle {
                     let mut tar = Hashing::new(&mut *out);
                     self.layer(layer, packs, &mut tar, advance)
                         .map_err(|e| e.at(index::layer_name(&layer.diff_id)))?;
+                    packs.end_of_list(layer.packs.len())?;
                     let (digest, _, _) = tar.finish();
                     if digest != layer.diff_id {
                         return Err(Error::refused(format!(
@@ -528,7 +547,8 @@ impl Bundle {
         }
         let mut byte = [0];
         match list.read(&mut byte) {
-            Ok(0) => Ok(()),
+            Ok(0) if list.get_ref().limit() == 1 => Ok(()),
+            Ok(0) => Err(copylist::malformed("its size is not the signed one")),
             Ok(_) => Err(copylist::malformed("it goes on after the layer's end")),
             Err(e) => Err(Error::from_io(e, "cannot read the copy list")),
         }
@@ -556,9 +576,15 @@ fn unpack(packed: &[u8], size: u32) -> Result<Vec<u8>> {
     }
 }
 
+type ListDecoder<'a> = zstd::stream::read::Decoder<'static, &'a [u8]>;
+
 /// A copy list as a stream: one zstd frame of `size` bytes, with a small window.
-fn list_reader(packed: &[u8], size: u64) -> Result<impl BufRead + '_> {
+fn list_reader(packed: &[u8], size: u64) -> Result<BufReader<Take<ListDecoder<'_>>>> {
     let broken = |e| Error::refused("the copy list cannot be unpacked").because(e);
+    let frame = zstd::zstd_safe::find_frame_compressed_size(packed);
+    if frame.ok() != Some(packed.len()) {
+        return Err(copylist::malformed("it is not one zstd frame alone"));
+    }
     let mut decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(broken)?;
     decoder.window_log_max(WINDOW_LOG_LIMIT).map_err(broken)?;
     // One byte more than signed shows a list that is too long.

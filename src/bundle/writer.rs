@@ -233,9 +233,7 @@ impl Output<'_> {
     fn broken(&self, error: io::Error) -> Error {
         let remedy = match error.kind() {
             io::ErrorKind::StorageFull => "make room on the medium, or use a larger one",
-            io::ErrorKind::FileTooLarge => {
-                "its file system takes no file of this size: format it as exFAT or ext4"
-            }
+            io::ErrorKind::FileTooLarge => crate::medium::TOO_LARGE,
             _ => "the medium may be failing: try another one",
         };
         Error::failed("cannot write the bundle")
