@@ -28,7 +28,7 @@ lint:
 
 unit: installer
 	$(NEED) minisign systemd-analyze:systemd skopeo
-	cargo test --locked --quiet
+	cargo test --locked --quiet --features crash-points
 
 # The installer is static, so that it runs on any Linux of its architecture. An explicit target
 # keeps the flag away from build scripts and procedural macros.
@@ -52,7 +52,7 @@ images:
 	tests/images/build.sh --variant small $(IMAGES)
 
 host-test: all images
-	cargo test --locked --quiet --features host-tests --test host -- --test-threads=2
+	cargo test --locked --quiet --features host-tests,crash-points --test host -- --test-threads=2
 
 bench: all images
 	benches/run.sh $(DIST) $(IMAGES)
