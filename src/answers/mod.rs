@@ -164,6 +164,11 @@ impl Sources {
         Ok(self)
     }
 
+    /// The services in the file given as `--answers`.
+    pub fn wishes(&self) -> Vec<Wish> {
+        self.file.as_ref().map(|(_, answers)| answers.wishes()).unwrap_or_default()
+    }
+
     /// The engine that a file of answers names, or that was used before.
     pub fn engine(&self) -> Option<Kind> {
         let of = |layer: &Option<(String, Answers)>| layer.as_ref().and_then(|(_, a)| a.engine);

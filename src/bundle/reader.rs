@@ -404,7 +404,13 @@ impl Bundle {
 
     /// Proves every member of a share, on all cores; of the whole bundle also that nothing else
     /// is in it.
-    pub fn verify(&self, share: Share<'_>, progress: &dyn Progress) -> Result<Verified> {
+    /// `check` is called before every member; its error ends it.
+    pub fn verify(
+        &self,
+        share: Share<'_>,
+        check: &(dyn Fn() -> Result<()> + Sync),
+        progress: &dyn Progress,
+    ) -> Result<Verified> {
         const TASK: &str = "verify";
         let (numbers, bytes) = self.share(share)?;
         progress.begin(TASK, bytes);
@@ -415,7 +421,7 @@ impl Bundle {
             for _ in 0..threads {
                 scope.spawn(|| {
                     while let Some(&number) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        match self.read_number(number) {
+                        match check().and_then(|()| self.read_number(number)) {
                             Ok(_) => {
                                 let size = self.index.members[number].1;
                                 progress.advance(TASK, member::span(size));

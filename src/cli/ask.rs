@@ -15,23 +15,28 @@ pub struct Terminal {
     screen: dialoguer::console::Term,
 }
 
-impl Terminal {
-    /// An error if nobody is there to be asked.
-    pub fn new() -> Result<Self> {
-        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-            return Err(Error::usage("there are questions, and no terminal to ask them on")
-                .remedy("give --yes and what it lists with --set KEY=VALUE or --answers FILE"));
-        }
-        Ok(Terminal { theme: ColorfulTheme::default(), screen: dialoguer::console::Term::stderr() })
+impl Default for Terminal {
+    fn default() -> Self {
+        Terminal { theme: ColorfulTheme::default(), screen: dialoguer::console::Term::stderr() }
     }
 }
 
-/// Interrupted and unreadable prompts are one error: nothing has been changed by then.
+/// An error if nobody is there to be asked `prompt`: found only when there is a question, since
+/// most runs have none.
+fn need_terminal(prompt: &str) -> Result<()> {
+    if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        return Ok(());
+    }
+    Err(Error::usage(format!("there is a question and no terminal to ask it on: {prompt}"))
+        .remedy("give --yes, and answers with --set KEY=VALUE or --answers FILE"))
+}
+
+/// Interrupted and unreadable prompts are one error: nothing has been installed by then.
 fn unanswered(error: dialoguer::Error) -> Error {
     let dialoguer::Error::IO(error) = error;
     // A list hides the cursor while it is shown. Should this fail too, the first error counts.
     let _ = dialoguer::console::Term::stderr().show_cursor();
-    Error::failed("the question was not answered; nothing was changed").because(error)
+    Error::failed("the question was not answered; nothing was installed or removed").because(error)
 }
 
 impl Ask for Terminal {
@@ -40,11 +45,15 @@ impl Ask for Terminal {
     }
 
     fn note(&mut self, text: &str) -> Result<()> {
+        if !std::io::stderr().is_terminal() {
+            return Ok(());
+        }
         let text = console_line(text);
         self.screen.write_line(&text).map_err(|e| unanswered(e.into()))
     }
 
     fn choose(&mut self, prompt: &str, items: &[Item], default: Option<usize>) -> Result<usize> {
+        need_terminal(prompt)?;
         let width = items.iter().map(|item| item.value.len()).max().unwrap_or(0);
         let lines: Vec<String> = items
             .iter()
@@ -64,6 +73,7 @@ impl Ask for Terminal {
         default: Option<&str>,
         check: &dyn Fn(&str) -> Result<(), String>,
     ) -> Result<String> {
+        need_terminal(prompt)?;
         let mut input = Input::<String>::with_theme(&self.theme)
             .with_prompt(console_line(prompt))
             .validate_with(|text: &String| check(text));
@@ -74,6 +84,7 @@ impl Ask for Terminal {
     }
 
     fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool> {
+        need_terminal(prompt)?;
         Confirm::with_theme(&self.theme)
             .with_prompt(console_line(prompt))
             .default(default)

@@ -189,13 +189,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
 }
 
 /// Whoever answers questions: nobody with `--yes` and `--json`.
-fn asker(never: bool) -> Result<Box<dyn Ask>> {
-    Ok(if never { Box::new(Never) } else { Box::new(Terminal::new()?) })
+fn asker(never: bool) -> Box<dyn Ask> {
+    if never { Box::new(Never) } else { Box::new(Terminal::default()) }
 }
 
 impl Install {
     fn run(self) -> Result<()> {
-        let mut ask = asker(self.yes || self.json)?;
+        let mut ask = asker(self.yes || self.json);
         let interrupt = Interrupt::watch()?;
         let bars = Bars::new(self.json);
         let request = Request {
@@ -292,6 +292,7 @@ impl Verify {
             &self.place.root,
             &self.bundles.which(),
             &self.role,
+            &Interrupt::watch()?,
             &Bars::new(self.json),
         )?;
         let seconds = begun.elapsed().as_secs_f64();
@@ -343,7 +344,7 @@ impl Look {
 
 impl Uninstall {
     fn run(self) -> Result<()> {
-        let mut ask = asker(self.yes || self.json || self.dry_run)?;
+        let mut ask = asker(self.yes || self.json || self.dry_run);
         let interrupt = Interrupt::watch()?;
         let bars = Bars::new(self.json);
         let mut session = Session { ask: &mut *ask, interrupt: &interrupt, progress: &bars };

@@ -121,6 +121,11 @@ impl Client {
         if users.text().is_empty() { Err(failure) } else { Ok(Removed::InUse) }
     }
 
+    /// A container of this name is there, running or not.
+    pub fn has_container(self, name: &str) -> Result<bool> {
+        Ok(self.cmd(["container", "inspect", "--format", "{{.Id}}", name]).status()?.status == 0)
+    }
+
     /// The directory in which the engine keeps its images.
     pub fn store(self) -> Result<PathBuf> {
         let format = match self.kind {

@@ -1,14 +1,13 @@
 //! What is found out about a host before anything is decided: a value, gathered once.
 //!
-//! For a root that is not the running host, the programs in it are asked from inside it
-//! (`chroot`), and what only shows when it runs is told from what is installed there.
+//! Of a root that is not the running host, `prepared` tells what its files show.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Cmd;
+use super::{Cmd, prepared};
 use crate::engine::Kind;
 use crate::error::Result;
 use crate::root::Root;
@@ -56,7 +55,11 @@ pub struct EngineFacts {
 impl Facts {
     /// Looks at the host whose files are beneath `root`.
     pub fn gather(root: &Root) -> Result<Self> {
-        let systemd = version_of(root, "systemctl").map(|v| v.0);
+        let systemd = if root.is_live() {
+            version_of("systemctl").map(|v| v.0)
+        } else {
+            prepared::systemd(root)?
+        };
         let munge = if root.is_live() {
             root.exists(Path::new(MUNGE_SOCKET))?
         } else {
@@ -121,8 +124,7 @@ fn cgroup_v2(root: &Root, systemd: Option<u32>) -> Result<bool> {
     if root.is_live() {
         return root.exists(Path::new("/sys/fs/cgroup/cgroup.controllers"));
     }
-    // What the root boots into by default: distributions changed with systemd 247 or so.
-    Ok(systemd.is_none_or(|version| version >= 247))
+    Ok(prepared::cgroup_v2(systemd))
 }
 
 /// Where a program is beneath the root.
@@ -136,16 +138,9 @@ pub fn find(root: &Root, program: &str) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// A program of the host beneath the root.
-fn program(root: &Root, name: &str) -> Cmd {
-    let cmd =
-        if root.is_live() { Cmd::new(name) } else { Cmd::new("chroot").arg(root.dir()).arg(name) };
-    cmd.timeout(PATIENCE)
-}
-
-fn version_of(root: &Root, name: &str) -> Option<(u32, u32)> {
+fn version_of(name: &str) -> Option<(u32, u32)> {
     // Not there, or it cannot be run: either way its version is not known.
-    let output = program(root, name).arg("--version").run().ok()?;
+    let output = Cmd::new(name).arg("--version").timeout(PATIENCE).run().ok()?;
     version_in(&output.text())
 }
 
@@ -162,18 +157,34 @@ fn version_in(text: &str) -> Option<(u32, u32)> {
 }
 
 fn engine(root: &Root, kind: Kind) -> Result<EngineFacts> {
-    let version = version_of(root, kind.name());
+    let init_program = has_init_program(root, kind)?;
+    if !root.is_live() {
+        return prepared::engine(root, kind, init_program);
+    }
+    let version = version_of(kind.name());
     let usable = match kind {
-        Kind::Docker => docker_usable(root),
-        Kind::Podman => podman_usable(root),
+        Kind::Docker => docker_usable(),
+        Kind::Podman => podman_usable(),
     };
-    Ok(EngineFacts {
-        kind,
-        version: version.unwrap_or_default(),
-        init_program: has_init_program(root, kind)?,
-        usable: usable
-            .and(version.map(drop).ok_or_else(|| format!("{kind} does not tell its version"))),
-    })
+    let usable = usable.and_then(|()| new_enough(kind, version));
+    Ok(EngineFacts { kind, version: version.unwrap_or_default(), init_program, usable })
+}
+
+/// Older ones lack flags that units need: docker `--pull=never`, podman `--sdnotify=conmon` with
+/// `--cgroups=split` in the form used.
+fn new_enough(kind: Kind, version: Option<(u32, u32)>) -> std::result::Result<(), String> {
+    let oldest = match kind {
+        Kind::Docker => (20, 10),
+        Kind::Podman => (3, 3),
+    };
+    match version {
+        None => Err(format!("{kind} does not tell its version")),
+        Some(version) if version < oldest => Err(format!(
+            "{kind} {}.{} is too old: install {}.{} or newer",
+            version.0, version.1, oldest.0, oldest.1
+        )),
+        Some(_) => Ok(()),
+    }
 }
 
 fn has_init_program(root: &Root, kind: Kind) -> Result<bool> {
@@ -191,15 +202,13 @@ fn has_init_program(root: &Root, kind: Kind) -> Result<bool> {
     Ok(find(root, name)?.is_some())
 }
 
-fn docker_usable(root: &Root) -> std::result::Result<(), String> {
-    let version = program(root, "docker").arg("--version").run().map_err(|e| e.to_string())?;
+fn docker_usable() -> std::result::Result<(), String> {
+    let version =
+        Cmd::new("docker").arg("--version").timeout(PATIENCE).run().map_err(|e| e.to_string())?;
     if is_podman(&version.text()) {
         return Err(
             "the `docker` of this host is podman under another name: use the engine podman".into(),
         );
-    }
-    if !root.is_live() {
-        return Ok(());
     }
     let ask = ["info", "--format", "{{json .SecurityOptions}}"];
     let info = engine_cmd(Kind::Docker).args(ask).timeout(PATIENCE).status();
@@ -233,10 +242,7 @@ fn security_allows(options: &str) -> std::result::Result<(), String> {
     Ok(())
 }
 
-fn podman_usable(root: &Root) -> std::result::Result<(), String> {
-    if !root.is_live() {
-        return Ok(());
-    }
+fn podman_usable() -> std::result::Result<(), String> {
     let info = engine_cmd(Kind::Podman)
         .args(["info", "--format", "json"])
         .timeout(PATIENCE)
@@ -304,6 +310,15 @@ mod tests {
         assert_eq!(version_in("systemd 257 (257.9-1~deb13u1)\n+PAM"), Some((257, 0)));
         assert_eq!(version_in("podman version 3.4.4-rhel"), Some((3, 4)));
         assert_eq!(version_in(""), None);
+    }
+
+    #[test]
+    fn old_engines_are_refused() {
+        assert!(new_enough(Kind::Podman, Some((3, 3))).is_ok());
+        assert!(new_enough(Kind::Podman, Some((3, 2))).unwrap_err().contains("3.3 or newer"));
+        assert!(new_enough(Kind::Docker, Some((20, 9))).is_err());
+        assert!(new_enough(Kind::Docker, Some((28, 0))).is_ok());
+        assert!(new_enough(Kind::Docker, None).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod cmd;
 pub mod facts;
 mod interrupt;
 pub mod ports;
+mod prepared;
 mod systemd;
 
 pub use cmd::{Cmd, Output};

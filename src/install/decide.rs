@@ -40,6 +40,8 @@ pub struct Decided {
     pub wanted: Wanted,
     /// Ports that its services take, by service.
     pub ports: Vec<(String, u16)>,
+    /// Names of their containers, by service.
+    pub containers: Vec<(String, String)>,
     /// What the administrator should know.
     pub warnings: Vec<String>,
 }
@@ -56,8 +58,9 @@ pub fn decide(
     let bundle = &opened.bundle;
     check_platform(bundle, root, facts)?;
     let profiles = profiles(bundle)?;
+    check_systemd(root, facts)?;
     let sources = sources(request, root)?;
-    let wishes = wishes(request, record, &profiles, ask)?;
+    let wishes = wishes(request, &sources, record, &profiles, ask)?;
     let engine = engine(request, &sources, root, facts, ask)?;
 
     let host = Host {
@@ -136,7 +139,9 @@ pub fn decide(
             start_timeout: service.start_timeout,
         });
     }
-    Ok(Decided { wanted, ports, warnings: warnings(&services) })
+    let container = |service: &Service| (service.name.clone(), service.container.clone());
+    let containers = services.iter().map(container).collect();
+    Ok(Decided { wanted, ports, containers, warnings: warnings(&services) })
 }
 
 /// Where the host's munged is to be used it must be there; the container would fail later.
@@ -157,16 +162,18 @@ fn check_munge(services: &[Service], root: &Root, facts: &Facts) -> Result<()> {
 }
 
 fn warnings(services: &[Service]) -> Vec<String> {
-    let insecure = services.iter().filter(|service| service.munge == Munge::ImageKey);
-    insecure
-        .map(|service| {
-            format!(
-                "{} authenticates with the key in its image, which everybody has: that is no \
-                 protection",
-                service.name
-            )
-        })
-        .collect()
+    let warning = |service: &Service| match service.munge {
+        Munge::ImageKey => Some(format!(
+            "{} authenticates with the key in its image, which everybody has: that is no protection",
+            service.name
+        )),
+        Munge::None => Some(format!(
+            "{} asks nobody who they are: whoever reaches its port can use it (munge=none)",
+            service.name
+        )),
+        Munge::Host | Munge::Key { .. } => None,
+    };
+    services.iter().filter_map(warning).collect()
 }
 
 /// The bundle's images must run on this processor.
@@ -180,6 +187,19 @@ fn check_platform(bundle: &Bundle, root: &Root, facts: &Facts) -> Result<()> {
     Err(Error::host(format!("the bundle is for {theirs}, this host is {ours}"))
         .at(bundle.place().display())
         .remedy(format!("use a bundle for {ours}: ldms-pack build --platform {ours}")))
+}
+
+/// Units are written for what systemd 239 and later understand.
+fn check_systemd(root: &Root, facts: &Facts) -> Result<()> {
+    let found = match facts.systemd {
+        None if !root.is_live() => return Ok(()),
+        None => "there is no systemd here".to_owned(),
+        Some(version) if version < OLDEST_SYSTEMD => format!("this host has systemd {version}"),
+        Some(_) => return Ok(()),
+    };
+    Err(Error::host(found)
+        .at(root.dir().display())
+        .remedy(format!("services need systemd {OLDEST_SYSTEMD} or newer")))
 }
 
 /// The bundle's profiles, by role.
@@ -247,6 +267,7 @@ fn sources(request: &Request, root: &Root) -> Result<Sources> {
 /// The services that shall be there: those that are, and those asked for.
 fn wishes(
     request: &Request,
+    sources: &Sources,
     record: Option<&Record>,
     profiles: &[Profile],
     ask: &mut dyn Ask,
@@ -256,7 +277,19 @@ fn wishes(
         .flat_map(|record| &record.services)
         .map(|service| Wish { name: service.name.clone(), role: service.role.clone() })
         .collect();
-    for wish in Wish::parse_all(&request.roles)? {
+    let mut asked = Wish::parse_all(&request.roles)?;
+    let in_file = sources.wishes();
+    if asked.is_empty() && wishes.is_empty() {
+        asked.clone_from(&in_file);
+    }
+    for wish in asked {
+        if let Some(other) = in_file.iter().find(|w| w.name == wish.name && w.role != wish.role) {
+            return Err(Error::usage(format!(
+                "--role says that {} is a {}, the file of answers a {}",
+                wish.name, wish.role, other.role
+            ))
+            .remedy("give one of them another name, or mend the file"));
+        }
         match wishes.iter().find(|known| known.name == wish.name) {
             Some(known) if known.role == wish.role => {}
             Some(known) => {
@@ -285,7 +318,8 @@ fn engine(
     ask: &mut dyn Ask,
 ) -> Result<Kind> {
     let why_not = |kind: Kind| match facts.engine(kind) {
-        _ if !root.is_live() => None,
+        // A prepared root may get its engine later.
+        None if !root.is_live() => None,
         None => Some(format!("{kind} is not installed")),
         Some(found) => found.usable.as_ref().err().map(|why| format!("{kind}: {why}")),
     };

@@ -99,11 +99,12 @@ pub fn install(request: &Request, session: &mut Session<'_>) -> Result<Outcome> 
     let plan = plan::plan(&decided.wanted, record.as_ref(), &state)?;
     if node.systemd.is_some() && request.start {
         check_ports(&decided.ports, record.as_ref(), &node)?;
+        check_containers(&decided.containers, record.as_ref(), &node)?;
     }
     let bundle = &opened.bundle;
     let mut warnings = decided.warnings;
     if let Some(lock) = &lock {
-        prove_needed(bundle, &plan, session.progress)?;
+        prove_needed(bundle, &plan, session.interrupt, session.progress)?;
         let mut feed = |name: &str, reference: &str, out: &mut dyn std::io::Write| {
             bundle.export(image_named(bundle, name)?, reference, out, session.progress)
         };
@@ -128,7 +129,12 @@ pub fn install(request: &Request, session: &mut Session<'_>) -> Result<Outcome> 
 }
 
 /// Proves the texts and every image that the plan is going to load.
-fn prove_needed(bundle: &Bundle, plan: &Plan, progress: &dyn Progress) -> Result<()> {
+fn prove_needed(
+    bundle: &Bundle,
+    plan: &Plan,
+    interrupt: &Interrupt,
+    progress: &dyn Progress,
+) -> Result<()> {
     let mut images = Vec::new();
     for step in &plan.steps {
         if let Step::LoadImage { name, .. } = step {
@@ -136,7 +142,7 @@ fn prove_needed(bundle: &Bundle, plan: &Plan, progress: &dyn Progress) -> Result
         }
     }
     if !images.is_empty() {
-        bundle.verify(Share::Images(&images), progress)?;
+        bundle.verify(Share::Images(&images), &|| interrupt.check(), progress)?;
     }
     Ok(())
 }
@@ -163,13 +169,38 @@ fn check_ports(wanted: &[(String, u16)], record: Option<&Record>, node: &Node<'_
     ports::check(wanted, &ours)
 }
 
+/// A container that has the name and is not of a service of ours belongs to somebody: a unit
+/// would replace it.
+fn check_containers(
+    wanted: &[(String, String)],
+    record: Option<&Record>,
+    node: &Node<'_>,
+) -> Result<()> {
+    let Some(engine) = node.engine else { return Ok(()) };
+    for (service, container) in wanted {
+        let ours = record.is_some_and(|r| r.services.iter().any(|s| s.name == *service));
+        if !ours && engine.has_container(container)? {
+            return Err(Error::host(format!(
+                "there is a container {container} already, which the service {service} would replace"
+            ))
+            .at(engine.kind())
+            .remedy(format!(
+                "remove it ({} rm --force {container}), or choose another name: --set \
+                 {service}.container=NAME",
+                engine.kind()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Changing a running host takes root's rights; a root elsewhere only those of its files.
 fn need_rights(root: &Root, dry_run: bool) -> Result<()> {
     if dry_run || !root.is_live() || nix::unistd::geteuid().is_root() {
         return Ok(());
     }
     Err(Error::usage("changing this host takes root's rights")
-        .remedy("run it as root or through sudo; --dry-run shows what it would do"))
+        .remedy("run it as root or through sudo"))
 }
 
 fn recover_before(
@@ -220,7 +251,7 @@ pub fn load(root: &Path, which: &Which, session: &mut Session<'_>) -> Result<Out
     let bundle = &opened.bundle;
     let node = Node::new(&root, record.engine);
     let plan = plan::loading(&record, &State::look(&node, None, Some(&record))?);
-    prove_needed(bundle, &plan, session.progress)?;
+    prove_needed(bundle, &plan, session.interrupt, session.progress)?;
     let mut feed = |name: &str, reference: &str, out: &mut dyn std::io::Write| {
         bundle.export(image_named(bundle, name)?, reference, out, session.progress)
     };
@@ -335,6 +366,7 @@ pub fn verify(
     root: &Path,
     which: &Which,
     roles: &[String],
+    interrupt: &Interrupt,
     progress: &dyn Progress,
 ) -> Result<Proof> {
     let root = Root::open(root)?;
@@ -346,7 +378,7 @@ pub fn verify(
         decide::images_of_roles(&bundle, roles)?
     };
     let share = if roles.is_empty() { Share::All } else { Share::Images(&images) };
-    let verified = bundle.verify(share, progress)?;
+    let verified = bundle.verify(share, &|| interrupt.check(), progress)?;
     Ok(Proof {
         bundle: manifest.title(),
         images: images.iter().map(|image| (image.name.clone(), image.size)).collect(),

@@ -24,7 +24,7 @@ fn asks_on_its_terminal() {
     if munge != "with munge" {
         host.name = "login".into();
     }
-    let mut ask = Terminal::new().unwrap();
+    let mut ask = Terminal::default();
     let role = choose_role(&profiles, &mut ask).unwrap();
     let engine = choose_engine(&[Kind::Docker, Kind::Podman], &mut ask).unwrap();
     let service = wanted(&role, &profiles[0]);
