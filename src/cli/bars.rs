@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{bytes, printable};
 use crate::progress::Progress;
@@ -58,7 +58,9 @@ impl Progress for Bars {
     fn begin(&self, task: &str, total: u64) {
         match self {
             Bars::Drawn(bars, screen) => {
-                let bar = ProgressBar::new(total);
+                // Hidden until it has its place among the others: it would leave a line of its own.
+                let hidden = ProgressDrawTarget::hidden();
+                let bar = ProgressBar::with_draw_target(Some(total), hidden);
                 // A line longer than the terminal is wide is never drawn over, only below itself:
                 // all but the bar has its width, 15 columns of 80 are left for that.
                 let style = ProgressStyle::with_template(

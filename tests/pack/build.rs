@@ -61,33 +61,66 @@ fn progress_on_a_terminal_fits_it() {
         .chain(command.get_args())
         .map(|word| word.to_str().unwrap().to_owned())
         .collect();
-    let script = format!("stty cols 80 rows 40; {}", shell_words::join(words));
+    let script = format!("stty cols 80 rows 100; {}", shell_words::join(words));
     let mut script_command = Command::new("script");
     let ran = run(script_command.args(["-qec", &script, "/dev/null"]).env("TERM", "xterm"));
     assert_eq!(ran.code, 0, "{}", ran.out);
-    // What stands between movements of the cursor are lines of the screen, filled with blanks to
-    // its width. One column more, and all that follows would be out of place.
-    let mut seen = std::collections::BTreeSet::new();
-    for drawn in ran.out.split(['\r', '\n', '\u{1b}']) {
-        // What begins with a bracket is the rest of a movement, to its first letter.
-        let drawn = match drawn.strip_prefix('[') {
-            Some(rest) => rest.split_once(char::is_alphabetic).map_or("", |(_, text)| text),
-            None => drawn,
-        };
-        let drawn: Vec<char> = drawn.chars().collect();
-        for line in drawn.chunks(80).map(|line| line.iter().collect::<String>()) {
-            if line.contains('█') || line.contains('░') {
-                let words: Vec<&str> = line.split_whitespace().collect();
-                let shape = (words.len(), words[4].replace(char::is_numeric, ""), words[8]);
-                assert!(matches!(shape, (10, _, "B/s" | "kB/s" | "MB/s" | "GB/s")), "{line:?}");
-                assert_eq!(shape.1, "of", "{line:?}");
-                seen.insert(words[0].to_owned());
+    let screen = screen(&ran.out);
+    let mut tasks = Vec::new();
+    for line in screen.iter().take_while(|line| !line.starts_with("ldms-4.4.4-1 for ")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // Task, bar, so many of so many with their units, the rate, the time left.
+        assert_eq!(words.len(), 10, "{line:?} in {screen:#?}");
+        assert_eq!((words[4], words[9]), ("of", "0s"), "{line:?}");
+        assert!(words[8].ends_with("B/s"), "{line:?}");
+        tasks.push(words[0]);
+    }
+    // Each task has one line, the one that it ended with.
+    let archives = NAMES.map(|name| format!("ldms-{name}.tar"));
+    let images = NAMES.map(|name| format!("ovishpc/ldms-{name}"));
+    let last = ["compress", "rebuild", "digest"].map(str::to_owned);
+    assert_eq!(tasks, [&archives[..], &images[..], &last[..]].concat());
+}
+
+/// The lines that a terminal of 80 columns and very many rows shows in the end.
+fn screen(output: &str) -> Vec<String> {
+    let mut lines: Vec<Vec<char>> = vec![Vec::new()];
+    let (mut row, mut column) = (0, 0);
+    let mut input = output.chars().peekable();
+    while let Some(c) = input.next() {
+        match c {
+            '\r' => column = 0,
+            '\n' => (row, column) = (row + 1, 0),
+            '\u{1b}' => {
+                assert_eq!(input.next(), Some('['));
+                let mut number = String::new();
+                while let Some(digit) = input.next_if(char::is_ascii_digit) {
+                    number.push(digit);
+                }
+                let n = number.parse().unwrap_or(1);
+                match input.next() {
+                    Some('A') => row -= n,
+                    Some('B') => row += n,
+                    Some('K') => lines[row].clear(),
+                    // Colours.
+                    Some('m') => {}
+                    other => panic!("an unknown sequence: {number} {other:?}"),
+                }
+            }
+            c => {
+                if column == 80 {
+                    (row, column) = (row + 1, 0);
+                }
+                lines.resize(lines.len().max(row + 1), Vec::new());
+                let line = &mut lines[row];
+                line.resize(line.len().max(column + 1), ' ');
+                line[column] = c;
+                column += 1;
             }
         }
+        lines.resize(lines.len().max(row + 1), Vec::new());
     }
-    for task in ["ldms-grafana.tar", "ovishpc/ldms-maestro", "compress", "rebuild"] {
-        assert!(seen.contains(task), "{task}: {seen:?}");
-    }
+    lines.iter().map(|line| line.iter().collect::<String>().trim_end().to_owned()).collect()
 }
 
 #[test]
