@@ -6,5 +6,7 @@ use clap::Parser;
 use ldms_bundle::cli;
 
 fn main() -> ExitCode {
-    cli::finish("ldms-install", cli::install::run(cli::install::Arguments::parse()))
+    let arguments = cli::install::Arguments::parse();
+    let json = arguments.json();
+    cli::finish("ldms-install", json, cli::install::run(arguments))
 }

@@ -6,5 +6,7 @@ use clap::Parser;
 use ldms_bundle::cli;
 
 fn main() -> ExitCode {
-    cli::finish("ldms-pack", cli::pack::run(cli::pack::Arguments::parse()))
+    let arguments = cli::pack::Arguments::parse();
+    let json = arguments.json();
+    cli::finish("ldms-pack", json, cli::pack::run(arguments))
 }

@@ -175,6 +175,20 @@ struct Export {
     place: Place,
 }
 
+impl Arguments {
+    /// JSON is asked for.
+    pub fn json(&self) -> bool {
+        match &self.verb {
+            None => self.install.json,
+            Some(Verb::Verify(verify)) => verify.json,
+            Some(Verb::Load(load)) => load.json,
+            Some(Verb::Status(look)) => look.json,
+            Some(Verb::Uninstall(uninstall)) => uninstall.json,
+            Some(Verb::Recover(_) | Verb::Export(_)) => false,
+        }
+    }
+}
+
 /// Does what the arguments say.
 pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.verb {

@@ -20,8 +20,18 @@ use crate::progress::Progress;
 use crate::trust::Key;
 
 /// Ends a program: an error goes to standard error with its remedy, its kind becomes the code.
-pub fn finish(program: &str, result: Result<()>) -> ExitCode {
+/// Who asked for JSON gets the error as JSON on standard output, too.
+pub fn finish(program: &str, json: bool, result: Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
+    if json {
+        // Should standard output be closed, the exit code and standard error still tell.
+        let _ = print_json(&serde_json::json!({ "error": {
+            "code": error.kind().exit_code(),
+            "what": error.to_string(),
+            "place": error.place(),
+            "remedy": error.next_step(),
+        }}));
+    }
     complain(program, &error);
     ExitCode::from(error.kind().exit_code())
 }

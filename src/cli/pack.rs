@@ -176,6 +176,18 @@ struct Export {
     image: String,
 }
 
+impl Arguments {
+    /// JSON is asked for.
+    pub fn json(&self) -> bool {
+        match &self.verb {
+            Verb::Build(build) => build.json,
+            Verb::Inspect(inspect) => inspect.json,
+            Verb::Verify(verify) => verify.json,
+            Verb::Keygen(_) | Verb::Export(_) => false,
+        }
+    }
+}
+
 /// Does what the arguments say.
 pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.verb {
