@@ -12,16 +12,18 @@ use nix::fcntl::OFlag;
 
 use crate::error::{Error, Result};
 
+fn unopened(path: &Path, error: io::Error) -> Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => "see that the name is right",
+        io::ErrorKind::PermissionDenied => "run it as somebody who may read it",
+        _ => "try again, or another copy of it",
+    };
+    Error::failed("cannot open it").at(path.display()).because(error).remedy(remedy)
+}
+
 /// Opens a regular file for reading.
 pub fn open(path: &Path) -> Result<File> {
-    let broken = |e: io::Error| {
-        let remedy = match e.kind() {
-            io::ErrorKind::NotFound => "see that the name is right",
-            io::ErrorKind::PermissionDenied => "run it as somebody who may read it",
-            _ => "try again, or another copy of it",
-        };
-        Error::failed("cannot open it").at(path.display()).because(e).remedy(remedy)
-    };
+    let broken = |e| unopened(path, e);
     // A pipe must not block us before we see what it is.
     let file = File::options()
         .read(true)
@@ -38,8 +40,8 @@ pub fn open(path: &Path) -> Result<File> {
 pub fn text(path: &Path, limit: u64) -> Result<String> {
     let mut text = String::new();
     let meant = "see that it is the file that is meant";
-    let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_string(&mut text));
-    read.map_err(|e| {
+    let file = File::open(path).map_err(|e| unopened(path, e))?;
+    file.take(limit + 1).read_to_string(&mut text).map_err(|e| {
         Error::failed("cannot read it as text").at(path.display()).because(e).remedy(meant)
     })?;
     if text.len() as u64 > limit {

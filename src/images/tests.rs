@@ -276,7 +276,7 @@ fn two_descriptions_in_one_archive_must_agree() {
     assert!(error.what().contains("different images of one name"), "{error}");
 }
 
-/// A layout with the sampler for two platforms and a statement about it.
+/// A layout with one image for two platforms and a statement about it.
 pub(super) fn multi_platform() -> (Layout, [Sample; 2]) {
     let samples = [Sample::new("", "s"), Sample::on("arm64", "", "s")];
     let mut layout = Layout::default();
