@@ -393,11 +393,11 @@ fn keep_keys(
     }
     if let Some(key) = &opened.new_key {
         let signer = &opened.signer;
-        let question = format!(
-            "Trust key {} (fingerprint {}) for media to come, too",
-            signer.key_id, signer.fingerprint
-        );
-        if ask.confirm(&question, true)? {
+        let (first, second) = signer.fingerprint.split_at(signer.fingerprint.len() / 2);
+        ask.note(&format!("The bundle is signed by key {}, fingerprint", signer.key_id))?;
+        ask.note(&format!("  {}", first.trim()))?;
+        ask.note(&format!("  {}", second.trim()))?;
+        if ask.confirm("Trust this key for media to come, too", true)? {
             keys.insert(key.path.clone(), key.text.clone());
         }
     }
