@@ -26,6 +26,11 @@ pub struct Kind {
 /// Debian 13: systemd 257, podman 5.4.
 pub const TRIXIE_PODMAN: Kind = Kind { suite: "trixie", engine: "podman" };
 
+/// Debian 13 with docker 26.
+pub const TRIXIE_DOCKER: Kind = Kind { suite: "trixie", engine: "docker" };
+/// Debian 13 with both.
+pub const TRIXIE_BOTH: Kind = Kind { suite: "trixie", engine: "podman,docker" };
+
 impl Kind {
     /// The root file system of such a host; made if it is not there or its recipe changed.
     /// Callers at the same time wait for the one that makes it.

@@ -7,6 +7,11 @@
 // These rules are the program's: how it reaches files and programs, and that it never panics.
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used)]
 
+mod again;
 mod bed;
+mod install;
 mod machine;
+mod medium;
+mod node;
+mod refuse;
 mod state;
