@@ -37,8 +37,8 @@ fn a_second_run_changes_nothing_and_reads_no_pack() {
     assert!(json.contains(r#""changed": false"#) && json.contains(r#""steps": []"#), "{json}");
     assert_same(&host);
     // The same without a role, with the installer and the key that were laid down, and as a plan.
-    for arguments in ["--yes", "--dry-run"] {
-        let output = host.ok(&format!("cd /media/ldms && ldms-install {arguments} </dev/null"));
+    for arguments in ["--yes", "--yes --dry-run"] {
+        let output = host.ok(&format!("cd /media/ldms && ldms-install {arguments}"));
         assert!(output.contains("nothing to do"), "{output}");
         assert_same(&host);
     }

@@ -9,9 +9,13 @@
 
 mod again;
 mod bed;
+mod docker;
+mod failing;
 mod install;
 mod machine;
 mod medium;
+mod munge;
 mod node;
+mod prompts;
 mod refuse;
 mod state;

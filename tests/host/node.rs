@@ -115,19 +115,22 @@ pub fn run_of_it(host: &Machine) -> String {
 /// Nothing of the product is known to systemd or the engine.
 #[track_caller]
 pub fn assert_nothing_there(host: &Machine, engine: &str) {
-    assert_eq!(host.ok("systemctl list-units --all --no-legend 'ldms*'"), "");
-    assert_eq!(host.ok("systemctl list-unit-files --no-legend 'ldms*'"), "");
-    assert_eq!(host.ok(&format!("{engine} image ls --all --quiet; {engine} ps --all --quiet")), "");
+    let everything = format!(
+        "systemctl list-units --all --no-legend 'ldms*'; systemctl list-unit-files --no-legend 'ldms*'
+         {engine} image ls --all --quiet; {engine} ps --all --quiet"
+    );
+    assert_eq!(host.ok(&everything), "");
 }
 
-/// Text for a snapshot: long hexadecimal numbers, which differ with every key and image, are
-/// left out.
+/// Text for a snapshot: long numbers, decimal and hexadecimal, which differ with every key and
+/// image, are left out.
 pub fn stable(text: &str) -> String {
     let mut out = String::new();
     let mut word = String::new();
     let flush = |word: &mut String, out: &mut String| {
         let hex = word.len() >= 12 && word.chars().all(|c| c.is_ascii_hexdigit());
-        out.push_str(if hex { "[hex]" } else { word });
+        let long = word.len() >= 4 && word.chars().all(|c| c.is_ascii_digit());
+        out.push_str(if hex { "[hex]" } else if long { "[n]" } else { word });
         word.clear();
     };
     for c in text.chars() {

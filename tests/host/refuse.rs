@@ -24,11 +24,11 @@ fn one_flipped_bit_anywhere_is_refused_by_name_and_nothing_happens() {
     let medium = Copy::new();
     let host = host_with(TRIXIE_PODMAN, "nid00100", medium.dir()).boot();
     let before = listing(&host);
-    let (needed, others) = medium.packs("ovishpc/ldms-samp");
+    let needed = medium.packs("ovishpc/ldms-samp").0;
     let middle = |name: &str| medium.member(name).data + medium.member(name).size / 2;
     let (first, last) = (needed[0], needed[needed.len() - 1]);
     let config = medium.member("images/ovishpc/ldms-samp/config.json");
-    let mut places = vec![
+    let places = [
         ("the name in the first header", 0),
         ("the first header's checksum", 148),
         ("the checksums", middle("SHA256SUMS")),
@@ -46,18 +46,14 @@ fn one_flipped_bit_anywhere_is_refused_by_name_and_nothing_happens() {
         ("a pack's padding", last.data + last.size),
         ("a pack's header", last.header + 136),
     ];
-    // Every kind of byte has its check; these are some of all the bytes.
-    assert!(!others.is_empty());
     let mut report = String::new();
-    let mut seen = Vec::new();
-    for (what, offset) in places.drain(..) {
+    for (what, offset) in places {
         medium.flip(offset);
         let why = refused(&host, INSTALL);
         medium.flip(offset);
         writeln!(report, "{what}\n{why}\n").unwrap();
-        seen.push(what);
-        assert_nothing_there(&host, "podman");
     }
+    assert_nothing_there(&host, "podman");
     assert_unchanged(&host, &before);
     // Packs are numbered by what is in them, which changes with the sample images.
     let report = report.replace(&first.name, "packs/FIRST.zst").replace(&last.name, "packs/LAST.zst");
