@@ -26,6 +26,11 @@ pub struct Kind {
 /// Debian 13: systemd 257, podman 5.4.
 pub const TRIXIE_PODMAN: Kind = Kind { suite: "trixie", engine: "podman" };
 
+/// Debian 13 with docker 26.
+pub const TRIXIE_DOCKER: Kind = Kind { suite: "trixie", engine: "docker" };
+/// Debian 13 with both.
+pub const TRIXIE_BOTH: Kind = Kind { suite: "trixie", engine: "podman,docker" };
+
 impl Kind {
     /// The root file system of such a host; made if it is not there or its recipe changed.
     /// Callers at the same time wait for the one that makes it.
@@ -109,6 +114,19 @@ fn script(name: &str) -> Command {
     command
 }
 
+/// The beginning and the end of a long text: a whole file system would hide the rest of a
+/// transcript.
+fn short(text: &str) -> String {
+    const LONG: usize = 3000;
+    if text.len() <= 2 * LONG {
+        return text.to_owned();
+    }
+    let head = text.floor_char_boundary(LONG);
+    let tail = text.ceil_char_boundary(text.len() - LONG);
+    let text = format!("{}\n... {} bytes ...\n{}", &text[..head], tail - head, &text[tail..]);
+    text.replace('\0', " ")
+}
+
 /// What a command on a host did.
 #[derive(Debug)]
 pub struct Output {
@@ -139,6 +157,14 @@ impl Machine {
         command
     }
 
+    /// The same on a terminal of the host's own, for a caller who holds the other end.
+    pub fn terminal(&self, bash: &str) -> Command {
+        let mut command = script("machine.sh");
+        command.arg("shell").arg(&self.state).args(["--", "bash", "-c", bash]);
+        command.env("TERM", "xterm").env("NO_COLOR", "1");
+        command
+    }
+
     /// Runs a bash script on the host as root would on a login.
     pub fn run(&self, bash: &str) -> Output {
         self.run_with(bash, b"")
@@ -165,7 +191,8 @@ impl Machine {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         };
-        let record = format!("# {bash}\n{}{}[{}]\n", output.stdout, output.stderr, output.status);
+        let (out, err) = (short(&output.stdout), short(&output.stderr));
+        let record = format!("# {}\n{out}{err}[{}]\n", short(bash), output.status);
         *self.transcript.lock().expect("no holder panics") += &record;
         output
     }

@@ -7,6 +7,15 @@
 // These rules are the program's: how it reaches files and programs, and that it never panics.
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used)]
 
+mod again;
 mod bed;
+mod docker;
+mod failing;
+mod install;
 mod machine;
+mod medium;
+mod munge;
+mod node;
+mod prompts;
+mod refuse;
 mod state;
