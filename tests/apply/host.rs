@@ -137,9 +137,14 @@ impl Host {
 
     /// The process that runs a verb, yet to be started.
     pub fn command(&self, verb: &str, env: &[(&str, &str)]) -> Command {
-        static ANSWERS: LazyLock<TcpListener> =
-            LazyLock::new(|| TcpListener::bind("127.0.0.1:0").unwrap());
-        let port = ANSWERS.local_addr().unwrap().port().to_string();
+        // Connections are taken, not only queued: a full queue would not answer.
+        static ANSWERS: LazyLock<u16> = LazyLock::new(|| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            std::thread::spawn(move || listener.incoming().for_each(drop));
+            port
+        });
+        let port = ANSWERS.to_string();
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
