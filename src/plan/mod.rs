@@ -439,38 +439,25 @@ impl<'a> Planner<'a> {
     /// systemd reads what changed; services start in order, restart if what they are made of
     /// changed, and then have to work.
     fn finish_services(&mut self) {
-        let old = self.old.map_or(&[][..], |r| &r.services);
+        if self.reload && self.state.units.is_some() {
+            self.steps.push(Step::Reload);
+        }
+        let start = self.wanted.start && self.state.units.is_some();
+        let mut awaited = Vec::new();
         for service in &self.wanted.services {
+            let state = self.state.unit(&service.unit);
+            let changed = self.has_changed(service);
             self.record.services.push(ServiceRecord {
                 name: service.name.clone(),
                 role: service.role.clone(),
                 unit: service.unit.clone(),
                 image: service.image.clone(),
                 ports: service.ports.clone(),
+                stale: !start && changed && state.is_up(),
             });
-        }
-        if self.state.units.is_none() {
-            return;
-        }
-        if self.reload {
-            self.steps.push(Step::Reload);
-        }
-        if !self.wanted.start {
-            return;
-        }
-        let mut awaited = Vec::new();
-        for service in &self.wanted.services {
-            let state = self.state.unit(&service.unit);
-            let before = old.iter().find(|o| o.unit == service.unit);
-            let loads = self.steps.iter().any(|step| {
-                matches!(step, Step::LoadImage { reference, .. } if *reference == service.image)
-            });
-            let changed = self.written.iter().any(|p| p.ends_with(&service.unit))
-                || service.uses.iter().any(|p| self.written.contains(p))
-                || before.is_some_and(|b| b.image != service.image)
-                || loads;
             let unit = service.unit.clone();
             match (state.is_up(), changed) {
+                _ if !start => continue,
                 (true, true) => self.steps.push(Step::Restart { unit }),
                 (true, false) if state.active == "active" => continue,
                 _ => self.steps.push(Step::Start { unit }),
@@ -482,12 +469,28 @@ impl<'a> Planner<'a> {
                 timeout: service.start_timeout,
             });
         }
+        if !start {
+            return;
+        }
         for unit in &self.wanted.groups {
             if self.state.unit(unit).active != "active" {
                 self.steps.push(Step::Start { unit: unit.clone() });
             }
         }
         self.steps.append(&mut awaited);
+    }
+
+    /// What the service is made of is not what it was started with.
+    fn has_changed(&self, service: &WantedService) -> bool {
+        let before =
+            self.old.and_then(|old| old.services.iter().find(|o| o.unit == service.unit));
+        let loads = self.steps.iter().any(|step| {
+            matches!(step, Step::LoadImage { reference, .. } if *reference == service.image)
+        });
+        self.written.iter().any(|p| p.ends_with(&service.unit))
+            || service.uses.iter().any(|p| self.written.contains(p))
+            || before.is_some_and(|b| b.stale || b.image != service.image)
+            || loads
     }
 
     fn in_the_way(&self) -> Result<()> {

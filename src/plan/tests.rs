@@ -324,6 +324,21 @@ fn services_start_only_if_asked_and_only_if_they_must() {
 }
 
 #[test]
+fn what_was_changed_without_a_restart_is_restarted_by_the_next_run() {
+    let (state, record) = installed();
+    let mut quiet = wanted("two!");
+    quiet.start = false;
+    let changed = plan(&quiet, Some(&record), &state).unwrap();
+    let (state, record) = (after(state, &changed), changed.record.unwrap());
+    let again = plan(&quiet, Some(&record), &state).unwrap();
+    assert!(!again.changed, "{again}");
+    let started = plan(&wanted("two!"), Some(&record), &state).unwrap();
+    assert!(started.to_string().starts_with("restart  ldms-sampler.service\nawait"), "{started}");
+    let (state, record) = (after(state, &started), started.record.unwrap());
+    assert!(!plan(&wanted("two!"), Some(&record), &state).unwrap().changed);
+}
+
+#[test]
 fn a_service_that_goes_is_stopped_before_its_files_go() {
     let (state, record) = installed();
     let mut less = wanted("one");
