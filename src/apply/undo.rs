@@ -67,9 +67,13 @@ fn look_at_images(node: &Node<'_>, begin: &Begin, progress: &dyn Progress) -> Re
         return Ok(());
     };
     for image in record.images.iter().filter(|image| image.loaded) {
-        if Client::new(engine).present(&image.reference, &image.layers)?.is_none() {
-            let reference = &image.reference;
-            progress.note(&format!("{engine} has lost {reference}: run `ldms-install load`"));
+        let reference = &image.reference;
+        match Client::new(engine).present(reference, &image.layers) {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                progress.note(&format!("{engine} has lost {reference}: run `ldms-install load`"));
+            }
+            Err(e) => progress.note(&format!("{engine} does not tell of {reference}: {e}")),
         }
     }
     Ok(())

@@ -46,18 +46,24 @@ pub struct Plan {
     pub record: Option<Record>,
 }
 
-/// Something about a path that somebody should know.
+/// Something that somebody should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Note {
-    /// Which path
-    pub path: PathBuf,
+    /// About which path or image
+    pub about: String,
     /// What about it
     pub what: String,
 }
 
+impl Note {
+    fn on(path: &Path, what: impl Into<String>) -> Self {
+        Note { about: path.display().to_string(), what: what.into() }
+    }
+}
+
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.path.display(), self.what)
+        write!(f, "{} {}", self.about, self.what)
     }
 }
 
@@ -185,11 +191,14 @@ impl<'a> Planner<'a> {
         let unwanted = old
             .iter()
             .filter(|o| o.loaded && !self.wanted.images.iter().any(|w| w.reference == o.reference));
-        let engine = self.old.and_then(|r| r.engine).filter(|_| self.state.has_engine);
         for image in unwanted {
-            if let Some(engine) = engine {
-                let reference = image.reference.clone();
+            let Some(engine) = self.old.and_then(|r| r.engine) else { continue };
+            let reference = image.reference.clone();
+            if self.state.has_engine {
                 self.after.push(Step::RemoveImage { engine, reference });
+            } else {
+                let what = format!("stays: {engine} does not answer here");
+                self.notes.push(Note { about: format!("image {reference}"), what });
             }
         }
     }
@@ -315,7 +324,7 @@ impl<'a> Planner<'a> {
     /// offered before.
     fn offer(&mut self, file: &WantedFile, digest: Digest, size: u64, entry: &mut FileRecord) {
         let path = file.offer();
-        let note = |what: String| Note { path: file.path.clone(), what };
+        let note = |what: String| Note::on(&file.path, what);
         let again = entry.offered == Some(digest);
         if entry.digest == Some(digest) {
             self.notes.push(note("was edited here and is kept".into()));
@@ -370,8 +379,7 @@ impl<'a> Planner<'a> {
                 }
                 Look::Link { .. } if ours => {}
                 _ => {
-                    let what = "is the site's own and is kept".into();
-                    self.notes.push(Note { path: link.path.clone(), what });
+                    self.notes.push(Note::on(&link.path, "is the site's own and is kept"));
                     continue;
                 }
             }
@@ -415,8 +423,8 @@ impl<'a> Planner<'a> {
                 }
                 self.reload |= file.kind == FileKind::Unit;
             } else if *self.state.at(path) != Look::Absent {
-                let what = "is not as we wrote it, so it stays: it is the site's now".into();
-                self.notes.push(Note { path: path.clone(), what });
+                let what = "is not as we wrote it, so it stays: it is the site's now";
+                self.notes.push(Note::on(path, what));
             }
         }
         // The innermost first, so that a directory of nothing but ours empties step by step.
@@ -430,8 +438,7 @@ impl<'a> Planner<'a> {
                 gone.insert(dir);
             } else {
                 self.record.dirs.insert(dir.clone());
-                let what = "is not empty, so it stays".into();
-                self.notes.push(Note { path: dir.clone(), what });
+                self.notes.push(Note::on(dir, "is not empty, so it stays"));
             }
         }
     }

@@ -381,5 +381,5 @@ fn a_link_in_place_of_a_unit_is_the_sites_decision() {
     state.files.insert(UNIT.into(), masked.clone());
     let plan = plan(&wanted("one"), None, &state).unwrap();
     assert_eq!(*after(state, &plan).at(Path::new(UNIT)), masked);
-    assert!(plan.notes.iter().any(|n| n.path == Path::new(UNIT)));
+    assert!(plan.notes.iter().any(|n| n.about == UNIT));
 }

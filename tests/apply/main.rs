@@ -195,6 +195,25 @@ fn what_the_site_has_edited_survives_everything() {
 }
 
 #[test]
+fn without_its_engine_a_host_is_told_of_and_cleared() {
+    let host = Host::bare();
+    let bare = host.listing();
+    host.must("install 1");
+    fs::write(host.path("engine-down"), "").unwrap();
+    let status = host.run("status", &[]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("image_there: None"), "{status:?}");
+    host.fails("install 2", &[]);
+    let output = host.run("uninstall", &[]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let note = "note: image docker.io/ovishpc/ldms-samp:v1 stays: podman does not answer here";
+    assert!(text.contains(note), "{text}");
+    let mut left = host.listing();
+    left.remove("engine/docker.io_ovishpc_ldms-samp_v1").unwrap();
+    assert_eq!(left, bare);
+}
+
+#[test]
 fn a_second_run_at_the_same_time_leaves_with_the_first_ones_number() {
     let host = Host::bare();
     let root = Root::open(&host.path("root")).unwrap();
