@@ -171,12 +171,17 @@ fn incomplete(what: &str, error: Error) -> Error {
 fn undo_one(node: &Node<'_>, begin: &Begin, act: &Act, progress: &dyn Progress) -> Result<bool> {
     let root = node.root;
     match act {
-        Act::Path { path, before } => {
+        Act::Path { path, before, after } => {
             root.sweep(path)?;
+            let held = root.held(path)?;
+            if held != *after && held != before.held() {
+                progress.note(&format!("{} has changed since and stays", path.display()));
+                return Ok(path.starts_with(UNITS));
+            }
             let changed = match before {
                 Before::Absent => root.remove_file(path)?,
                 Before::Link { target } => root.symlink(path, target)?,
-                Before::File { saved, attr } => {
+                Before::File { saved, attr, .. } => {
                     root.write(path, &journal::saved(root, saved)?, *attr)?
                 }
             };

@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::record::{FileKind, FileRecord, ImageRecord, Record, ServiceRecord};
-use crate::root::{Attr, Look};
+use crate::root::{Attr, Held, Look};
 
 pub use state::{Node, State};
 pub use step::Step;
@@ -296,7 +296,7 @@ impl<'a> Planner<'a> {
                 let adopt = file.kind.is_ours_alone() || file.kind == FileKind::Unit;
                 if known.is_some_and(|k| k.digest.is_some()) || adopt {
                     if attr != Some(file.attr) {
-                        self.write(file, digest, size, true);
+                        self.write(file, digest, size);
                     }
                     entry.offered = None;
                 } else {
@@ -304,11 +304,11 @@ impl<'a> Planner<'a> {
                 }
             }
             None => {
-                self.write(file, digest, size, false);
+                self.write(file, digest, size);
                 entry.offered = None;
             }
             Some(there) if file.kind.is_ours_alone() || (there.is_some() && there == recorded) => {
-                self.write(file, digest, size, true);
+                self.write(file, digest, size);
                 entry.offered = None;
             }
             // Edited, or the site's own from before us.
@@ -344,7 +344,7 @@ impl<'a> Planner<'a> {
         }
         if !again && there != Some(digest) {
             let offer = WantedFile { path: path.clone(), kind: FileKind::Offer, ..file.clone() };
-            self.write(&offer, digest, size, there.is_some());
+            self.write(&offer, digest, size);
         }
         if !again || there == Some(digest) {
             let offer =
@@ -354,7 +354,7 @@ impl<'a> Planner<'a> {
         entry.offered = Some(digest);
     }
 
-    fn write(&mut self, file: &WantedFile, digest: Digest, size: u64, replaces: bool) {
+    fn write(&mut self, file: &WantedFile, digest: Digest, size: u64) {
         self.written.insert(file.path.clone());
         self.reload |= file.kind == FileKind::Unit;
         self.steps.push(Step::WriteFile {
@@ -364,7 +364,7 @@ impl<'a> Planner<'a> {
             size,
             attr: file.attr,
             kind: file.kind,
-            replaces,
+            before: self.held(&file.path),
         });
     }
 
@@ -385,8 +385,14 @@ impl<'a> Planner<'a> {
             }
             self.reload = true;
             self.record.links.insert(link.path.clone(), link.target.clone());
-            self.steps.push(Step::Link { path: link.path.clone(), target: link.target.clone() });
+            let before = self.held(&link.path);
+            let (path, target) = (link.path.clone(), link.target.clone());
+            self.steps.push(Step::Link { path, target, before });
         }
+    }
+
+    fn held(&self, path: &Path) -> Held {
+        Held::from(self.state.at(path))
     }
 
     /// What the record lists and nobody wants any more: links, files, then directories.
@@ -399,7 +405,7 @@ impl<'a> Planner<'a> {
             }
             // Another target is another's link.
             if matches!(self.state.at(path), Look::Link { target: t, .. } if t == target) {
-                self.steps.push(Step::Unlink { path: path.clone() });
+                self.steps.push(Step::Unlink { path: path.clone(), before: self.held(path) });
                 self.reload = true;
                 gone.insert(path);
             }
@@ -413,7 +419,7 @@ impl<'a> Planner<'a> {
             if keep.contains(&file.kind) {
                 self.record.files.insert(path.clone(), file.clone());
             } else if unedited {
-                let step = Step::RemoveFile { path: path.clone() };
+                let step = Step::RemoveFile { path: path.clone(), before: self.held(path) };
                 // The program goes last of all: until then somebody may need it to recover.
                 if file.kind == FileKind::Program {
                     self.after.push(step);
@@ -489,11 +495,10 @@ impl<'a> Planner<'a> {
 
     /// What the service is made of is not what it was started with.
     fn has_changed(&self, service: &WantedService) -> bool {
-        let before =
-            self.old.and_then(|old| old.services.iter().find(|o| o.unit == service.unit));
-        let loads = self.steps.iter().any(|step| {
-            matches!(step, Step::LoadImage { reference, .. } if *reference == service.image)
-        });
+        let before = self.old.and_then(|old| old.services.iter().find(|o| o.unit == service.unit));
+        let loads = self.steps.iter().any(
+            |step| matches!(step, Step::LoadImage { reference, .. } if *reference == service.image),
+        );
         self.written.iter().any(|p| p.ends_with(&service.unit))
             || service.uses.iter().any(|p| self.written.contains(p))
             || before.is_some_and(|b| b.stale || b.image != service.image)

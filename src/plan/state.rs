@@ -73,12 +73,14 @@ impl State {
         Ok(state)
     }
 
-    fn without_engine(node: &Node<'_>, wanted: Option<&Wanted>, record: Option<&Record>) -> Result<Self> {
+    fn without_engine(
+        node: &Node<'_>,
+        wanted: Option<&Wanted>,
+        record: Option<&Record>,
+    ) -> Result<Self> {
         let root = node.root;
-        let mut state = State {
-            owner: (geteuid().as_raw(), getegid().as_raw()),
-            ..State::default()
-        };
+        let mut state =
+            State { owner: (geteuid().as_raw(), getegid().as_raw()), ..State::default() };
         for path in paths(wanted, record) {
             let look = root.look(&path)?;
             state.files.insert(path, look);

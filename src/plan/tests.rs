@@ -83,11 +83,13 @@ fn after(mut state: State, plan: &Plan) -> State {
                 let look = Look::File { digest: *digest, size: *size, attr: *attr };
                 state.files.insert(path.clone(), look);
             }
-            Step::Link { path, target } => {
+            Step::Link { path, target, .. } => {
                 let look = Look::Link { target: target.clone(), to_directory: false };
                 state.files.insert(path.clone(), look);
             }
-            Step::RemoveFile { path } | Step::Unlink { path } | Step::RemoveDir { path } => {
+            Step::RemoveFile { path, .. }
+            | Step::Unlink { path, .. }
+            | Step::RemoveDir { path } => {
                 state.files.remove(path);
             }
             Step::LoadImage { reference, .. } => drop(state.images.insert(reference.clone())),
@@ -278,7 +280,8 @@ fn the_program_goes_last_and_is_always_the_verified_one() {
     assert!(first.to_string().contains("replace  /usr/local/sbin/ldms-install"), "{first}");
     let state = after(state, &first);
     let plan = removal(&first.record.unwrap(), &[], &state);
-    assert_eq!(plan.after.last(), Some(&Step::RemoveFile { path: program.path }));
+    let Some(Step::RemoveFile { path, .. }) = plan.after.last() else { panic!("{plan}") };
+    assert_eq!(*path, program.path);
 }
 
 #[test]
