@@ -149,7 +149,7 @@ pub fn status(
         let image = record.images.iter().find(|i| i.reference == service.image);
         let image_there = match (engine, image) {
             (Some(engine), Some(image)) => {
-                Some(engine.present(&image.reference, &image.layers)?.is_some())
+                engine.present(&image.reference, &image.layers).ok().map(|there| there.is_some())
             }
             _ => None,
         };

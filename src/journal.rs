@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::engine::Kind;
 use crate::error::{Error, Kind as Failure, Result};
-use crate::root::{Attr, Look, Root};
+use crate::root::{Attr, Held, Look, Root};
 
 /// The journal's directory; that it exists means that a run was interrupted.
 pub const DIR: &str = "/var/lib/ldms-install/journal";
@@ -67,6 +67,8 @@ pub enum Act {
         path: PathBuf,
         /// What was there
         before: Before,
+        /// What is there once it is done: anything else is the site's, and not undone
+        after: Held,
     },
     /// A directory is made.
     MakeDir {
@@ -109,6 +111,8 @@ pub enum Before {
     File {
         /// The name of the kept content
         saved: String,
+        /// The digest of its content
+        digest: Digest,
         /// Its owner and mode
         attr: Attr,
     },
@@ -117,6 +121,17 @@ pub enum Before {
         /// What it pointed to
         target: PathBuf,
     },
+}
+
+impl Before {
+    /// The same without what is needed to put it back.
+    pub fn held(&self) -> Held {
+        match self {
+            Before::Absent => Held::Absent,
+            Before::File { digest, .. } => Held::File(*digest),
+            Before::Link { target } => Held::Link(target.clone()),
+        }
+    }
 }
 
 /// Something done after the record is in place. Doing it twice is doing it once.
@@ -134,6 +149,8 @@ pub enum After {
     RemoveFile {
         /// Where
         path: PathBuf,
+        /// What it holds; if that is something else by then, it stays
+        before: Held,
     },
 }
 
@@ -181,7 +198,7 @@ impl<'a> Journal<'a> {
                 self.saved += 1;
                 let saved = format!("{:04}.before", self.saved);
                 self.root.write(&Path::new(DIR).join(&saved), &bytes, Attr::own(0o600))?;
-                Ok(Before::File { saved, attr })
+                Ok(Before::File { saved, digest: Digest::of(&bytes), attr })
             }
             Look::Directory { .. } | Look::Other => {
                 Err(Error::host("is neither a file nor a link, so it is not replaced")
@@ -325,7 +342,10 @@ mod tests {
             live: false,
             engine: Some(Kind::Podman),
             up: vec!["a.service".into()],
-            after: vec![After::RemoveFile { path: "/usr/local/sbin/x".into() }],
+            after: vec![After::RemoveFile {
+                path: "/usr/local/sbin/x".into(),
+                before: Held::Absent,
+            }],
         }
     }
 
@@ -333,7 +353,7 @@ mod tests {
         let path = "/etc/a\nb".into();
         let entries = vec![
             Entry::Begin(begin()),
-            Entry::Intent(Act::Path { path, before: Before::Absent }),
+            Entry::Intent(Act::Path { path, before: Before::Absent, after: Held::Absent }),
             Entry::Done,
             Entry::Intent(Act::Reload),
         ];
@@ -391,7 +411,8 @@ mod tests {
         let mut journal = Journal::begin(&root, &begin()).unwrap();
         assert_eq!(Journal::begin(&root, &begin()).unwrap_err().kind(), Failure::Incomplete);
         let before = journal.save(Path::new("/var/key")).unwrap();
-        let act = Act::Path { path: "/var/key".into(), before: before.clone() };
+        let act =
+            Act::Path { path: "/var/key".into(), before: before.clone(), after: Held::Absent };
         journal.intent(&act).unwrap();
         journal.done().unwrap();
         assert_eq!(journal.save(Path::new("/var/none")).unwrap(), Before::Absent);
@@ -400,7 +421,7 @@ mod tests {
         assert!(journal.save(Path::new("/var/lib")).is_err());
 
         assert_eq!(read(&root).unwrap(), Some((Some(begin()), vec![act])));
-        let Before::File { saved: name, attr } = before else { panic!("{before:?}") };
+        let Before::File { saved: name, attr, .. } = before else { panic!("{before:?}") };
         assert_eq!((saved(&root, &name).unwrap(), attr), (b"secret".to_vec(), Attr::own(0o400)));
         let mode = |path: &str| dir.path().join(path).metadata().unwrap().mode() & 0o777;
         assert_eq!(mode("var/lib/ldms-install/journal"), 0o700);

@@ -73,6 +73,9 @@ pub struct ServiceRecord {
     pub image: String,
     /// TCP ports it listens on
     pub ports: Vec<u16>,
+    /// It runs on what was installed before: it was not restarted when that changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 /// A file that we wrote, or would have written where the site has its own.
@@ -250,6 +253,7 @@ pub(crate) mod tests {
             unit: "ldms-sampler.service".into(),
             image: "docker.io/x:y".into(),
             ports: vec![411],
+            stale: false,
         });
         assert_eq!(Record::parse(&record.text().unwrap()).unwrap(), record);
         assert_eq!(record.units(), ["ldms-sampler.service", "ldms.target"]);

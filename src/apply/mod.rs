@@ -20,7 +20,7 @@ use crate::journal::{self, Act, After, Begin, Journal};
 use crate::plan::{Node, Plan, Step};
 use crate::progress::Progress;
 use crate::record::{RECORD, STATE};
-use crate::root::{Attr, Lock, Root};
+use crate::root::{Attr, Held, Lock, Root};
 
 pub use undo::{Recovered, recover};
 
@@ -149,19 +149,23 @@ impl Run<'_> {
                 let act = Act::RemoveDir { path: path.clone(), attr };
                 self.act(&act, || root.remove_dir(path).map(drop))
             }
-            Step::WriteFile { path, content, digest, attr, .. } => {
+            Step::WriteFile { path, content, digest, attr, before, .. } => {
                 let bytes = content.read(root)?;
                 if Digest::of(&bytes) != *digest {
                     return Err(Error::failed("has changed while this was running")
                         .at(content)
                         .remedy("run it again"));
                 }
-                self.path(path, || root.write(path, &bytes, *attr).map(drop))
+                let after = Held::File(*digest);
+                self.path(path, Some(before), after, || root.write(path, &bytes, *attr).map(drop))
             }
-            Step::RemoveFile { path } | Step::Unlink { path } => {
-                self.path(path, || root.remove_file(path).map(drop))
+            Step::RemoveFile { path, before } | Step::Unlink { path, before } => {
+                self.path(path, Some(before), Held::Absent, || root.remove_file(path).map(drop))
             }
-            Step::Link { path, target } => self.path(path, || root.symlink(path, target).map(drop)),
+            Step::Link { path, target, before } => {
+                let after = Held::Link(target.clone());
+                self.path(path, Some(before), after, || root.symlink(path, target).map(drop))
+            }
             Step::Reload | Step::Start { .. } | Step::Restart { .. } | Step::Stop { .. } => {
                 self.unit(step)
             }
@@ -205,10 +209,20 @@ impl Run<'_> {
         self.journal.done()
     }
 
-    /// A change of the file or link at `path`, once what is there has been kept.
-    fn path(&mut self, path: &Path, change: impl FnOnce() -> Result<()>) -> Result<()> {
+    /// A change of the file or link at `path`, once what is there has been kept. It must be what
+    /// was `seen` when the plan was made.
+    fn path(
+        &mut self,
+        path: &Path,
+        seen: Option<&Held>,
+        after: Held,
+        change: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let before = self.journal.save(path)?;
-        self.act(&Act::Path { path: path.to_owned(), before }, change)
+        if let Some(seen) = seen {
+            before.held().must_be(seen, &self.node.root.path(path))?;
+        }
+        self.act(&Act::Path { path: path.to_owned(), before, after }, change)
     }
 
     /// Intent, act, done.
@@ -225,14 +239,14 @@ impl Run<'_> {
     fn commit(&mut self, plan: &Plan, begin: &Begin) -> Result<()> {
         let root = self.node.root;
         let path = Path::new(RECORD);
-        let record = plan.record.clone();
-        self.path(path, || match record {
-            Some(record) => {
-                let record = record.of_transaction(&begin.transaction);
-                root.write(path, &record.text()?, Attr::own(0o600)).map(drop)
+        let record = plan.record.clone().map(|r| r.of_transaction(&begin.transaction).text());
+        match record.transpose()? {
+            Some(text) => {
+                let after = Held::File(Digest::of(&text));
+                self.path(path, None, after, || root.write(path, &text, Attr::own(0o600)).map(drop))
             }
-            None => root.remove_file(path).map(drop),
-        })
+            None => self.path(path, None, Held::Absent, || root.remove_file(path).map(drop)),
+        }
     }
 }
 
@@ -260,7 +274,9 @@ fn after(step: &Step) -> Option<After> {
         Step::RemoveImage { engine, reference } => {
             Some(After::RemoveImage { engine: *engine, reference: reference.clone() })
         }
-        Step::RemoveFile { path } => Some(After::RemoveFile { path: path.clone() }),
+        Step::RemoveFile { path, before } => {
+            Some(After::RemoveFile { path: path.clone(), before: before.clone() })
+        }
         _ => None,
     }
 }
@@ -279,7 +295,9 @@ fn go_forward(root: &Root, after: &[After], progress: &dyn Progress) -> Vec<Stri
                     Err(e) => Some(format!("image {reference} could not be removed: {e}")),
                 }
             }
-            After::RemoveFile { path } => root.remove_file(path).err().map(|e| e.to_string()),
+            After::RemoveFile { path, before } => remove_still(root, path, before)
+                .err()
+                .map(|e| format!("{} stays: {e}", path.display())),
         };
         crash::point();
         if let Some(warning) = warning {
@@ -288,6 +306,16 @@ fn go_forward(root: &Root, after: &[After], progress: &dyn Progress) -> Vec<Stri
         }
     }
     warnings
+}
+
+/// Removes the file at `path` unless it holds something else by now.
+fn remove_still(root: &Root, path: &Path, before: &Held) -> Result<()> {
+    let held = root.held(path)?;
+    if held.is_absent() {
+        return Ok(());
+    }
+    held.must_be(before, &root.path(path))?;
+    root.remove_file(path).map(drop)
 }
 
 /// This boot of the machine.

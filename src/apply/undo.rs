@@ -67,9 +67,13 @@ fn look_at_images(node: &Node<'_>, begin: &Begin, progress: &dyn Progress) -> Re
         return Ok(());
     };
     for image in record.images.iter().filter(|image| image.loaded) {
-        if Client::new(engine).present(&image.reference, &image.layers)?.is_none() {
-            let reference = &image.reference;
-            progress.note(&format!("{engine} has lost {reference}: run `ldms-install load`"));
+        let reference = &image.reference;
+        match Client::new(engine).present(reference, &image.layers) {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                progress.note(&format!("{engine} has lost {reference}: run `ldms-install load`"));
+            }
+            Err(e) => progress.note(&format!("{engine} does not tell of {reference}: {e}")),
         }
     }
     Ok(())
@@ -167,12 +171,17 @@ fn incomplete(what: &str, error: Error) -> Error {
 fn undo_one(node: &Node<'_>, begin: &Begin, act: &Act, progress: &dyn Progress) -> Result<bool> {
     let root = node.root;
     match act {
-        Act::Path { path, before } => {
+        Act::Path { path, before, after } => {
             root.sweep(path)?;
+            let held = root.held(path)?;
+            if held != *after && held != before.held() {
+                progress.note(&format!("{} has changed since and stays", path.display()));
+                return Ok(path.starts_with(UNITS));
+            }
             let changed = match before {
                 Before::Absent => root.remove_file(path)?,
                 Before::Link { target } => root.symlink(path, target)?,
-                Before::File { saved, attr } => {
+                Before::File { saved, attr, .. } => {
                     root.write(path, &journal::saved(root, saved)?, *attr)?
                 }
             };

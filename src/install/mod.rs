@@ -277,7 +277,7 @@ pub fn uninstall(root: &Path, dry_run: bool, session: &mut Session<'_>) -> Resul
     }
     let record = need_record(&root)?;
     let node = Node::new(&root, record.engine);
-    let plan = plan::removal(&record, &[], &State::look(&node, None, Some(&record))?);
+    let plan = plan::removal(&record, &[], &State::look_for_removal(&node, &record)?);
     let mut warnings = Vec::new();
     if let Some(lock) = &lock {
         let question = format!("Remove {}", names(&record).join(", "));

@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::record::{FileKind, FileRecord, ImageRecord, Record, ServiceRecord};
-use crate::root::{Attr, Look};
+use crate::root::{Attr, Held, Look};
 
 pub use state::{Node, State};
 pub use step::Step;
@@ -46,18 +46,24 @@ pub struct Plan {
     pub record: Option<Record>,
 }
 
-/// Something about a path that somebody should know.
+/// Something that somebody should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Note {
-    /// Which path
-    pub path: PathBuf,
+    /// About which path or image
+    pub about: String,
     /// What about it
     pub what: String,
 }
 
+impl Note {
+    fn on(path: &Path, what: impl Into<String>) -> Self {
+        Note { about: path.display().to_string(), what: what.into() }
+    }
+}
+
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.path.display(), self.what)
+        write!(f, "{} {}", self.about, self.what)
     }
 }
 
@@ -185,11 +191,14 @@ impl<'a> Planner<'a> {
         let unwanted = old
             .iter()
             .filter(|o| o.loaded && !self.wanted.images.iter().any(|w| w.reference == o.reference));
-        let engine = self.old.and_then(|r| r.engine).filter(|_| self.state.has_engine);
         for image in unwanted {
-            if let Some(engine) = engine {
-                let reference = image.reference.clone();
+            let Some(engine) = self.old.and_then(|r| r.engine) else { continue };
+            let reference = image.reference.clone();
+            if self.state.has_engine {
                 self.after.push(Step::RemoveImage { engine, reference });
+            } else {
+                let what = format!("stays: {engine} does not answer here");
+                self.notes.push(Note { about: format!("image {reference}"), what });
             }
         }
     }
@@ -287,7 +296,7 @@ impl<'a> Planner<'a> {
                 let adopt = file.kind.is_ours_alone() || file.kind == FileKind::Unit;
                 if known.is_some_and(|k| k.digest.is_some()) || adopt {
                     if attr != Some(file.attr) {
-                        self.write(file, digest, size, true);
+                        self.write(file, digest, size);
                     }
                     entry.offered = None;
                 } else {
@@ -295,11 +304,11 @@ impl<'a> Planner<'a> {
                 }
             }
             None => {
-                self.write(file, digest, size, false);
+                self.write(file, digest, size);
                 entry.offered = None;
             }
             Some(there) if file.kind.is_ours_alone() || (there.is_some() && there == recorded) => {
-                self.write(file, digest, size, true);
+                self.write(file, digest, size);
                 entry.offered = None;
             }
             // Edited, or the site's own from before us.
@@ -315,7 +324,7 @@ impl<'a> Planner<'a> {
     /// offered before.
     fn offer(&mut self, file: &WantedFile, digest: Digest, size: u64, entry: &mut FileRecord) {
         let path = file.offer();
-        let note = |what: String| Note { path: file.path.clone(), what };
+        let note = |what: String| Note::on(&file.path, what);
         let again = entry.offered == Some(digest);
         if entry.digest == Some(digest) {
             self.notes.push(note("was edited here and is kept".into()));
@@ -335,7 +344,7 @@ impl<'a> Planner<'a> {
         }
         if !again && there != Some(digest) {
             let offer = WantedFile { path: path.clone(), kind: FileKind::Offer, ..file.clone() };
-            self.write(&offer, digest, size, there.is_some());
+            self.write(&offer, digest, size);
         }
         if !again || there == Some(digest) {
             let offer =
@@ -345,7 +354,7 @@ impl<'a> Planner<'a> {
         entry.offered = Some(digest);
     }
 
-    fn write(&mut self, file: &WantedFile, digest: Digest, size: u64, replaces: bool) {
+    fn write(&mut self, file: &WantedFile, digest: Digest, size: u64) {
         self.written.insert(file.path.clone());
         self.reload |= file.kind == FileKind::Unit;
         self.steps.push(Step::WriteFile {
@@ -355,7 +364,7 @@ impl<'a> Planner<'a> {
             size,
             attr: file.attr,
             kind: file.kind,
-            replaces,
+            before: self.held(&file.path),
         });
     }
 
@@ -370,15 +379,20 @@ impl<'a> Planner<'a> {
                 }
                 Look::Link { .. } if ours => {}
                 _ => {
-                    let what = "is the site's own and is kept".into();
-                    self.notes.push(Note { path: link.path.clone(), what });
+                    self.notes.push(Note::on(&link.path, "is the site's own and is kept"));
                     continue;
                 }
             }
             self.reload = true;
             self.record.links.insert(link.path.clone(), link.target.clone());
-            self.steps.push(Step::Link { path: link.path.clone(), target: link.target.clone() });
+            let before = self.held(&link.path);
+            let (path, target) = (link.path.clone(), link.target.clone());
+            self.steps.push(Step::Link { path, target, before });
         }
+    }
+
+    fn held(&self, path: &Path) -> Held {
+        Held::from(self.state.at(path))
     }
 
     /// What the record lists and nobody wants any more: links, files, then directories.
@@ -391,7 +405,7 @@ impl<'a> Planner<'a> {
             }
             // Another target is another's link.
             if matches!(self.state.at(path), Look::Link { target: t, .. } if t == target) {
-                self.steps.push(Step::Unlink { path: path.clone() });
+                self.steps.push(Step::Unlink { path: path.clone(), before: self.held(path) });
                 self.reload = true;
                 gone.insert(path);
             }
@@ -405,7 +419,7 @@ impl<'a> Planner<'a> {
             if keep.contains(&file.kind) {
                 self.record.files.insert(path.clone(), file.clone());
             } else if unedited {
-                let step = Step::RemoveFile { path: path.clone() };
+                let step = Step::RemoveFile { path: path.clone(), before: self.held(path) };
                 // The program goes last of all: until then somebody may need it to recover.
                 if file.kind == FileKind::Program {
                     self.after.push(step);
@@ -415,8 +429,8 @@ impl<'a> Planner<'a> {
                 }
                 self.reload |= file.kind == FileKind::Unit;
             } else if *self.state.at(path) != Look::Absent {
-                let what = "is not as we wrote it, so it stays: it is the site's now".into();
-                self.notes.push(Note { path: path.clone(), what });
+                let what = "is not as we wrote it, so it stays: it is the site's now";
+                self.notes.push(Note::on(path, what));
             }
         }
         // The innermost first, so that a directory of nothing but ours empties step by step.
@@ -430,8 +444,7 @@ impl<'a> Planner<'a> {
                 gone.insert(dir);
             } else {
                 self.record.dirs.insert(dir.clone());
-                let what = "is not empty, so it stays".into();
-                self.notes.push(Note { path: dir.clone(), what });
+                self.notes.push(Note::on(dir, "is not empty, so it stays"));
             }
         }
     }
@@ -439,38 +452,25 @@ impl<'a> Planner<'a> {
     /// systemd reads what changed; services start in order, restart if what they are made of
     /// changed, and then have to work.
     fn finish_services(&mut self) {
-        let old = self.old.map_or(&[][..], |r| &r.services);
+        if self.reload && self.state.units.is_some() {
+            self.steps.push(Step::Reload);
+        }
+        let start = self.wanted.start && self.state.units.is_some();
+        let mut awaited = Vec::new();
         for service in &self.wanted.services {
+            let state = self.state.unit(&service.unit);
+            let changed = self.has_changed(service);
             self.record.services.push(ServiceRecord {
                 name: service.name.clone(),
                 role: service.role.clone(),
                 unit: service.unit.clone(),
                 image: service.image.clone(),
                 ports: service.ports.clone(),
+                stale: !start && changed && state.is_up(),
             });
-        }
-        if self.state.units.is_none() {
-            return;
-        }
-        if self.reload {
-            self.steps.push(Step::Reload);
-        }
-        if !self.wanted.start {
-            return;
-        }
-        let mut awaited = Vec::new();
-        for service in &self.wanted.services {
-            let state = self.state.unit(&service.unit);
-            let before = old.iter().find(|o| o.unit == service.unit);
-            let loads = self.steps.iter().any(|step| {
-                matches!(step, Step::LoadImage { reference, .. } if *reference == service.image)
-            });
-            let changed = self.written.iter().any(|p| p.ends_with(&service.unit))
-                || service.uses.iter().any(|p| self.written.contains(p))
-                || before.is_some_and(|b| b.image != service.image)
-                || loads;
             let unit = service.unit.clone();
             match (state.is_up(), changed) {
+                _ if !start => continue,
                 (true, true) => self.steps.push(Step::Restart { unit }),
                 (true, false) if state.active == "active" => continue,
                 _ => self.steps.push(Step::Start { unit }),
@@ -482,12 +482,27 @@ impl<'a> Planner<'a> {
                 timeout: service.start_timeout,
             });
         }
+        if !start {
+            return;
+        }
         for unit in &self.wanted.groups {
             if self.state.unit(unit).active != "active" {
                 self.steps.push(Step::Start { unit: unit.clone() });
             }
         }
         self.steps.append(&mut awaited);
+    }
+
+    /// What the service is made of is not what it was started with.
+    fn has_changed(&self, service: &WantedService) -> bool {
+        let before = self.old.and_then(|old| old.services.iter().find(|o| o.unit == service.unit));
+        let loads = self.steps.iter().any(
+            |step| matches!(step, Step::LoadImage { reference, .. } if *reference == service.image),
+        );
+        self.written.iter().any(|p| p.ends_with(&service.unit))
+            || service.uses.iter().any(|p| self.written.contains(p))
+            || before.is_some_and(|b| b.stale || b.image != service.image)
+            || loads
     }
 
     fn in_the_way(&self) -> Result<()> {

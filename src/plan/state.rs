@@ -57,14 +57,30 @@ pub struct State {
 }
 
 impl State {
-    /// Looks at a node.
+    /// Looks at a node; its engine, if it has one, must answer.
     pub fn look(node: &Node<'_>, wanted: Option<&Wanted>, record: Option<&Record>) -> Result<Self> {
+        let mut state = Self::without_engine(node, wanted, record)?;
+        state.ask_engine(node, wanted, record)?;
+        Ok(state)
+    }
+
+    /// Looks at a node from which everything is going to be removed. That works without an
+    /// engine, too: the site may have removed it before.
+    pub fn look_for_removal(node: &Node<'_>, record: &Record) -> Result<Self> {
+        let mut state = Self::without_engine(node, None, Some(record))?;
+        // Its images then stay, and the plan names them.
+        let _ = state.ask_engine(node, None, Some(record));
+        Ok(state)
+    }
+
+    fn without_engine(
+        node: &Node<'_>,
+        wanted: Option<&Wanted>,
+        record: Option<&Record>,
+    ) -> Result<Self> {
         let root = node.root;
-        let mut state = State {
-            owner: (geteuid().as_raw(), getegid().as_raw()),
-            has_engine: node.engine.is_some(),
-            ..State::default()
-        };
+        let mut state =
+            State { owner: (geteuid().as_raw(), getegid().as_raw()), ..State::default() };
         for path in paths(wanted, record) {
             let look = root.look(&path)?;
             state.files.insert(path, look);
@@ -81,21 +97,30 @@ impl State {
             };
             state.sources.insert(path.clone(), (Digest::of(&bytes), bytes.len() as u64));
         }
-        if let Some(engine) = node.engine {
-            let wanted = wanted.iter().flat_map(|w| &w.images).map(|i| (&i.reference, &i.layers));
-            let known = record.iter().flat_map(|r| &r.images).map(|i| (&i.reference, &i.layers));
-            for (reference, layers) in wanted.chain(known) {
-                if !state.images.contains(reference) && engine.present(reference, layers)?.is_some()
-                {
-                    state.images.insert(reference.clone());
-                }
-            }
-        }
         if let Some(systemd) = node.systemd {
             let units = units(wanted, record);
             state.units = Some(systemd.states(&units.into_iter().collect::<Vec<_>>())?);
         }
         Ok(state)
+    }
+
+    /// Asks the engine for its images, if the node has one.
+    fn ask_engine(
+        &mut self,
+        node: &Node<'_>,
+        wanted: Option<&Wanted>,
+        record: Option<&Record>,
+    ) -> Result<()> {
+        let Some(engine) = node.engine else { return Ok(()) };
+        let wanted = wanted.iter().flat_map(|w| &w.images).map(|i| (&i.reference, &i.layers));
+        let known = record.iter().flat_map(|r| &r.images).map(|i| (&i.reference, &i.layers));
+        for (reference, layers) in wanted.chain(known) {
+            if !self.images.contains(reference) && engine.present(reference, layers)?.is_some() {
+                self.images.insert(reference.clone());
+            }
+        }
+        self.has_engine = true;
+        Ok(())
     }
 
     /// What stands at `path`.

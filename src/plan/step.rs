@@ -4,14 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Content;
 use crate::digest::Digest;
 use crate::engine::Kind;
 use crate::health::Check;
 use crate::record::FileKind;
-use crate::root::Attr;
+use crate::root::{Attr, Held};
 
 /// One change to a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,13 +63,17 @@ pub enum Step {
         attr: Attr,
         /// What sort of file
         kind: FileKind,
-        /// Something is there already
-        replaces: bool,
+        /// What it is to replace; a step on anything else fails
+        #[serde(rename = "replaces", serialize_with = "is_there")]
+        before: Held,
     },
     /// Removes a file.
     RemoveFile {
         /// Where
         path: PathBuf,
+        /// What it is to hold; a step on anything else fails
+        #[serde(skip)]
+        before: Held,
     },
     /// Makes a symbolic link: enables a unit.
     Link {
@@ -77,11 +81,17 @@ pub enum Step {
         path: PathBuf,
         /// What it points to
         target: PathBuf,
+        /// What it is to replace; a step on anything else fails
+        #[serde(skip)]
+        before: Held,
     },
     /// Removes a symbolic link: disables a unit.
     Unlink {
         /// Where
         path: PathBuf,
+        /// What it is to hold; a step on anything else fails
+        #[serde(skip)]
+        before: Held,
     },
     /// Has systemd read the unit files again.
     Reload,
@@ -125,19 +135,19 @@ impl fmt::Display for Step {
             }
             Step::MakeDir { path, attr } => write!(f, "mkdir    {} ({attr})", path.display()),
             Step::RemoveDir { path } => write!(f, "rmdir    {}", path.display()),
-            Step::WriteFile { path, content, size, attr, replaces, .. } => {
-                let verb = if *replaces { "replace" } else { "write" };
+            Step::WriteFile { path, content, size, attr, before, .. } => {
+                let verb = if before.is_absent() { "write" } else { "replace" };
                 write!(f, "{verb:<8} {} ({attr}, {size} bytes", path.display())?;
                 match content {
                     Content::Text(_) => f.write_str(")"),
                     other => write!(f, ", {other})"),
                 }
             }
-            Step::RemoveFile { path } => write!(f, "remove   {}", path.display()),
-            Step::Link { path, target } => {
+            Step::RemoveFile { path, .. } => write!(f, "remove   {}", path.display()),
+            Step::Link { path, target, .. } => {
                 write!(f, "link     {} -> {}", path.display(), target.display())
             }
-            Step::Unlink { path } => write!(f, "unlink   {}", path.display()),
+            Step::Unlink { path, .. } => write!(f, "unlink   {}", path.display()),
             Step::Reload => f.write_str("reload   systemd"),
             Step::Start { unit } => write!(f, "start    {unit}"),
             Step::Restart { unit } => write!(f, "restart  {unit}"),
@@ -154,6 +164,11 @@ impl fmt::Display for Step {
             }
         }
     }
+}
+
+/// Whether anything is there: what it is, is for our own comparison.
+fn is_there<S: Serializer>(held: &Held, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(!held.is_absent())
 }
 
 /// A number of bytes for people.

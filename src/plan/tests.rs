@@ -83,11 +83,13 @@ fn after(mut state: State, plan: &Plan) -> State {
                 let look = Look::File { digest: *digest, size: *size, attr: *attr };
                 state.files.insert(path.clone(), look);
             }
-            Step::Link { path, target } => {
+            Step::Link { path, target, .. } => {
                 let look = Look::Link { target: target.clone(), to_directory: false };
                 state.files.insert(path.clone(), look);
             }
-            Step::RemoveFile { path } | Step::Unlink { path } | Step::RemoveDir { path } => {
+            Step::RemoveFile { path, .. }
+            | Step::Unlink { path, .. }
+            | Step::RemoveDir { path } => {
                 state.files.remove(path);
             }
             Step::LoadImage { reference, .. } => drop(state.images.insert(reference.clone())),
@@ -278,7 +280,8 @@ fn the_program_goes_last_and_is_always_the_verified_one() {
     assert!(first.to_string().contains("replace  /usr/local/sbin/ldms-install"), "{first}");
     let state = after(state, &first);
     let plan = removal(&first.record.unwrap(), &[], &state);
-    assert_eq!(plan.after.last(), Some(&Step::RemoveFile { path: program.path }));
+    let Some(Step::RemoveFile { path, .. }) = plan.after.last() else { panic!("{plan}") };
+    assert_eq!(*path, program.path);
 }
 
 #[test]
@@ -324,6 +327,21 @@ fn services_start_only_if_asked_and_only_if_they_must() {
 }
 
 #[test]
+fn what_was_changed_without_a_restart_is_restarted_by_the_next_run() {
+    let (state, record) = installed();
+    let mut quiet = wanted("two!");
+    quiet.start = false;
+    let changed = plan(&quiet, Some(&record), &state).unwrap();
+    let (state, record) = (after(state, &changed), changed.record.unwrap());
+    let again = plan(&quiet, Some(&record), &state).unwrap();
+    assert!(!again.changed, "{again}");
+    let started = plan(&wanted("two!"), Some(&record), &state).unwrap();
+    assert!(started.to_string().starts_with("restart  ldms-sampler.service\nawait"), "{started}");
+    let (state, record) = (after(state, &started), started.record.unwrap());
+    assert!(!plan(&wanted("two!"), Some(&record), &state).unwrap().changed);
+}
+
+#[test]
 fn a_service_that_goes_is_stopped_before_its_files_go() {
     let (state, record) = installed();
     let mut less = wanted("one");
@@ -366,5 +384,5 @@ fn a_link_in_place_of_a_unit_is_the_sites_decision() {
     state.files.insert(UNIT.into(), masked.clone());
     let plan = plan(&wanted("one"), None, &state).unwrap();
     assert_eq!(*after(state, &plan).at(Path::new(UNIT)), masked);
-    assert!(plan.notes.iter().any(|n| n.path == Path::new(UNIT)));
+    assert!(plan.notes.iter().any(|n| n.about == UNIT));
 }

@@ -13,6 +13,7 @@
 //! a munge key with the wrong owner is a service that does not start. What needs no change of
 //! owner works for everybody, and so does all reading, which is what a dry run does.
 
+mod held;
 mod lock;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use crate::crash;
 use crate::digest::{Digest, Hashing};
 use crate::error::{Error, Kind, Result};
 
+pub use held::Held;
 pub use lock::Lock;
 
 /// No file that is read whole is larger; the largest is the installer itself.

@@ -16,7 +16,7 @@ use ldms_bundle::apply;
 use ldms_bundle::digest::Digest;
 use ldms_bundle::engine::{self, load::Client};
 use ldms_bundle::error::{Error, Kind, Result};
-use ldms_bundle::health::Check;
+use ldms_bundle::health::{self, Check};
 use ldms_bundle::host::{Interrupt, Systemd};
 use ldms_bundle::plan::{
     self, Content, Node, State, Wanted, WantedDir, WantedFile, WantedImage, WantedService,
@@ -67,6 +67,7 @@ esac
 const PODMAN: &str = r#"#!/bin/sh
 set -eu
 here=$(dirname "$0")/..
+[ ! -e "$here/engine-down" ] || { echo "cannot connect" >&2; exit 125; }
 file() { printf '%s/engine/%s' "$here" "$(printf %s "$1" | tr /: __)"; }
 case "$1 $2" in
 "image exists") [ -e "$(file "$3")" ] ;;
@@ -137,9 +138,14 @@ impl Host {
 
     /// The process that runs a verb, yet to be started.
     pub fn command(&self, verb: &str, env: &[(&str, &str)]) -> Command {
-        static ANSWERS: LazyLock<TcpListener> =
-            LazyLock::new(|| TcpListener::bind("127.0.0.1:0").unwrap());
-        let port = ANSWERS.local_addr().unwrap().port().to_string();
+        // Connections are taken, not only queued: a full queue would not answer.
+        static ANSWERS: LazyLock<u16> = LazyLock::new(|| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            std::thread::spawn(move || listener.incoming().for_each(drop));
+            port
+        });
+        let port = ANSWERS.to_string();
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
@@ -219,15 +225,19 @@ fn act(dir: &Path) -> Result<()> {
     }
     apply::refuse_pending(&root)?;
     let record = Record::load(&root)?;
+    if let ("status", Some(record)) = (&*verb, &record) {
+        println!("{:?}", health::status(record, node.systemd, node.engine)?);
+        return Ok(());
+    }
     let plan = if let Some(version) = verb.strip_prefix("install ") {
         let wanted = wanted(version);
         let state = State::look(&node, Some(&wanted), record.as_ref())?;
         plan::plan(&wanted, record.as_ref(), &state)?
     } else {
         let Some(record) = &record else { return Ok(()) };
-        plan::removal(record, &[], &State::look(&node, None, Some(record))?)
+        plan::removal(record, &[], &State::look_for_removal(&node, record)?)
     };
-    println!("changed: {}", plan.changed);
+    print!("changed: {}\n{plan}", plan.changed);
     let interrupt = Interrupt::none();
     let fault = std::env::var("LDMS_TEST_FAULT").unwrap_or_default();
     let mut feed = |_: &str, reference: &str, out: &mut dyn Write| {

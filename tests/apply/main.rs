@@ -12,11 +12,12 @@ use std::process::Stdio;
 
 use host::{Host, code};
 use ldms_bundle::apply::Recovered;
+use ldms_bundle::digest::Digest;
 use ldms_bundle::engine;
 use ldms_bundle::error::Kind;
 use ldms_bundle::journal::{self, Act, Begin, Journal};
 use ldms_bundle::record::RECORD;
-use ldms_bundle::root::{Attr, Root};
+use ldms_bundle::root::{Attr, Held, Root};
 
 /// Not a test but what [`Host::run`] starts: it does nothing by itself.
 #[test]
@@ -141,8 +142,10 @@ fn after_a_reboot_starts_and_stops_are_void() {
     let mut journal = Journal::begin(&root, &begin).unwrap();
     let unit = Path::new("/etc/systemd/system/ldms-sampler.service");
     let kept = journal.save(unit).unwrap();
-    journal.intent(&Act::Path { path: unit.into(), before: kept }).unwrap();
-    root.write(unit, b"[Service]\nImage=new\n", Attr::own(0o644)).unwrap();
+    let new = b"[Service]\nImage=new\n";
+    let after = Held::File(Digest::of(new));
+    journal.intent(&Act::Path { path: unit.into(), before: kept, after }).unwrap();
+    root.write(unit, new, Attr::own(0o644)).unwrap();
     for dir in ["loaded", "up"] {
         fs::write(host.path(dir).join("ldms-sampler.service"), "[Service]\nImage=new\n").unwrap();
     }
@@ -192,6 +195,75 @@ fn what_the_site_has_edited_survives_everything() {
     assert!(!offer.exists());
     let left = fs::read_dir(host.path("root/etc/ldms")).unwrap().count();
     assert_eq!(left, 1);
+}
+
+#[test]
+fn without_its_engine_a_host_is_told_of_and_cleared() {
+    let host = Host::bare();
+    let bare = host.listing();
+    host.must("install 1");
+    fs::write(host.path("engine-down"), "").unwrap();
+    let status = host.run("status", &[]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("image_there: None"), "{status:?}");
+    host.fails("install 2", &[]);
+    let output = host.run("uninstall", &[]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let note = "note: image docker.io/ovishpc/ldms-samp:v1 stays: podman does not answer here";
+    assert!(text.contains(note), "{text}");
+    let mut left = host.listing();
+    left.remove("engine/docker.io_ovishpc_ldms-samp_v1").unwrap();
+    assert_eq!(left, bare);
+}
+
+/// The engine takes its time; meanwhile somebody edits a file that is to be replaced.
+#[test]
+fn what_the_site_edits_during_a_run_is_kept() {
+    let host = Host::bare();
+    host.must("install 1");
+    fs::write(host.path("slow-load"), "").unwrap();
+    let installer = host.command("install 2", &[]).stderr(Stdio::piped()).spawn().unwrap();
+    while !host.path("has-all").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let conf = host.path("root/etc/ldms/sampler.conf");
+    fs::write(&conf, "ours now").unwrap();
+    let output = installer.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("sampler.conf: has changed while this was running"), "{text}");
+    assert!(text.contains("this was undone and the host is as before"), "{text}");
+    assert_eq!(fs::read_to_string(&conf).unwrap(), "ours now");
+    assert!(!host.path("engine/docker.io_ovishpc_ldms-samp_v2").exists());
+    host.must("install 2");
+    assert_eq!(fs::read_to_string(&conf).unwrap(), "ours now");
+}
+
+/// A run has replaced a file and is stopped; the site edits the file before anybody recovers.
+#[test]
+fn what_the_site_edits_before_a_recovery_is_kept() {
+    let host = Host::bare();
+    host.must("install 1");
+    let root = Root::open(&host.path("root")).unwrap();
+    let begin = Begin {
+        transaction: "t".into(),
+        verb: "install".into(),
+        boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim().into(),
+        leaves_record: true,
+        live: true,
+        engine: None,
+        up: vec![],
+        after: vec![],
+    };
+    let mut journal = Journal::begin(&root, &begin).unwrap();
+    let conf = Path::new("/etc/ldms/sampler.conf");
+    let before = journal.save(conf).unwrap();
+    let after = Held::File(Digest::of(b"version 2"));
+    journal.intent(&Act::Path { path: conf.into(), before, after }).unwrap();
+    drop(journal);
+    root.write(conf, b"ours now", Attr::own(0o644)).unwrap();
+    host.must("recover");
+    assert_eq!(root.read(conf).unwrap().unwrap(), b"ours now");
+    assert!(journal::read(&root).unwrap().is_none());
 }
 
 #[test]
