@@ -151,13 +151,17 @@ pub(super) fn undo(
 fn touched(acts: &[Act]) -> BTreeSet<String> {
     let unit = |act: &Act| match act {
         Act::Start { unit } | Act::Stop { unit } => Some(unit.clone()),
-        Act::Path { path, .. } if path.parent() == Some(Path::new(UNITS)) => {
-            let is_offer = path.extension().is_some_and(|e| e == "new");
-            (!is_offer).then(|| Some(path.file_name()?.to_str()?.to_owned()))?
-        }
+        Act::Path { path, .. } => unit_of(path).map(str::to_owned),
         _ => None,
     };
     acts.iter().filter_map(unit).collect()
+}
+
+/// The unit whose file `path` is; a new version laid beside it is none.
+fn unit_of(path: &Path) -> Option<&str> {
+    let is_offer = path.extension().is_some_and(|e| e == "new");
+    let is_ours = path.parent() == Some(Path::new(UNITS)) && !is_offer;
+    is_ours.then(|| path.file_name()?.to_str())?
 }
 
 fn incomplete(what: &str, error: Error) -> Error {
@@ -177,6 +181,12 @@ fn undo_one(node: &Node<'_>, begin: &Begin, act: &Act, progress: &dyn Progress) 
             if held != *after && held != before.held() {
                 progress.note(&format!("{} has changed since and stays", path.display()));
                 return Ok(path.starts_with(UNITS));
+            }
+            // A slice is started by what is in it, so no intent speaks of it.
+            if let (Before::Absent, Some(systemd), Some(unit)) =
+                (before, node.systemd, unit_of(path))
+            {
+                systemd.stop(unit)?;
             }
             let changed = match before {
                 Before::Absent => root.remove_file(path)?,

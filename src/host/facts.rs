@@ -366,7 +366,7 @@ mod tests {
         let facts = Facts::gather(&root).unwrap();
         assert_eq!((facts.hostname.as_str(), facts.munge_socket), ("nid00100", true));
         let podman = facts.engine(Kind::Podman).unwrap();
-        assert!(podman.usable.is_err(), "one that cannot be run is no engine: {podman:?}");
+        assert_eq!(podman.usable, Ok(()), "it is not run to find out");
     }
 
     #[test]
