@@ -103,7 +103,7 @@ pub enum FileKind {
     Config,
     /// A key or password: never shown.
     Secret,
-    /// The installer itself: always the one that was verified.
+    /// The installer itself: a copy of the program that last installed something.
     Program,
     /// The answers: the program's own notes, rewritten with every run.
     Answers,
@@ -112,8 +112,8 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// The program may replace it even if it was changed: nobody edits it but by the program.
-    pub fn is_ours_alone(self) -> bool {
+    /// Once the program has written it, it may replace it even if it was changed since.
+    pub fn is_rewritten(self) -> bool {
         matches!(self, FileKind::Program | FileKind::Answers | FileKind::Offer)
     }
 }

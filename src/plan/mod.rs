@@ -3,8 +3,8 @@
 //!
 //! Whose a file is decides what happens to it. One that still holds what we recorded is ours and
 //! is replaced. One that the site has edited, or had before us, is kept, and a new version is
-//! laid beside it once. What only the program itself writes (its answers, its own copy) it may
-//! always rewrite. A link or a service that the record and the wish both name is made to be so
+//! laid beside it once. What only the program itself writes (its answers, its own copy) it
+//! rewrites even if it was edited, but removes only as it wrote it. A link or a service that the record and the wish both name is made to be so
 //! again: whoever runs the installation asks for that.
 
 mod state;
@@ -291,10 +291,9 @@ impl<'a> Planner<'a> {
         let mut entry =
             FileRecord { kind: file.kind, digest: Some(digest), attr: file.attr, offered };
         match there {
-            // Already as wanted; whether it is ours the record says, or what sort of file it is.
+            // Already as wanted; whether it is ours the record says, but a unit is always ours.
             Some(Some(there)) if there == digest => {
-                let adopt = file.kind.is_ours_alone() || file.kind == FileKind::Unit;
-                if known.is_some_and(|k| k.digest.is_some()) || adopt {
+                if recorded.is_some() || file.kind == FileKind::Unit {
                     if attr != Some(file.attr) {
                         self.write(file, digest, size);
                     }
@@ -307,7 +306,9 @@ impl<'a> Planner<'a> {
                 self.write(file, digest, size);
                 entry.offered = None;
             }
-            Some(there) if file.kind.is_ours_alone() || (there.is_some() && there == recorded) => {
+            Some(Some(there))
+                if recorded == Some(there) || (recorded.is_some() && file.kind.is_rewritten()) =>
+            {
                 self.write(file, digest, size);
                 entry.offered = None;
             }
@@ -325,9 +326,13 @@ impl<'a> Planner<'a> {
     fn offer(&mut self, file: &WantedFile, digest: Digest, size: u64, entry: &mut FileRecord) {
         let path = file.offer();
         let note = |what: String| Note::on(&file.path, what);
+        let kept = match entry.digest {
+            Some(_) => "was edited here and is kept",
+            None => "is the site's own and is kept",
+        };
         let again = entry.offered == Some(digest);
         if entry.digest == Some(digest) {
-            self.notes.push(note("was edited here and is kept".into()));
+            self.notes.push(note(kept.into()));
             return;
         }
         let there = match self.state.at(&path) {
@@ -338,7 +343,7 @@ impl<'a> Planner<'a> {
                 return self.conflicts.push(format!("{path} is no file"));
             }
         };
-        let what = format!("was edited here and is kept; the new version is {}", path.display());
+        let what = format!("{kept}; the new version is {}", path.display());
         if !again || there == Some(digest) {
             self.notes.push(note(what));
         }
@@ -415,7 +420,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let unedited = matches!(self.state.at(path), Look::File { digest, .. }
-                if file.kind.is_ours_alone() && file.kind != FileKind::Offer || Some(*digest) == file.digest);
+                if Some(*digest) == file.digest);
             if keep.contains(&file.kind) {
                 self.record.files.insert(path.clone(), file.clone());
             } else if unedited {

@@ -260,28 +260,80 @@ fn what_is_kept_keeps_its_directory() {
     assert!(text.contains("note: /etc/ldms/munge is not empty, so it stays\n"), "{text}");
 }
 
-#[test]
-fn the_program_goes_last_and_is_always_the_verified_one() {
-    let mut wanted = wanted("one");
-    let program = WantedFile {
-        path: "/usr/local/sbin/ldms-install".into(),
-        content: Content::Input("/media/stick/ldms-install".into()),
-        attr: Attr::root(0o755),
-        kind: FileKind::Program,
+const PROGRAM: &str = "/usr/local/sbin/ldms-install";
+const ANSWERS: &str = "/etc/ldms/install.toml";
+
+/// With the program's own files, and the host it is for.
+fn with_own_files(config: &str) -> (Wanted, State) {
+    let mut wanted = wanted(config);
+    let mut file = |path: &str, content: Content, mode: u32, kind: FileKind| {
+        let attr = Attr::root(mode);
+        wanted.files.push(WantedFile { path: path.into(), content, attr, kind });
     };
-    wanted.files.push(program.clone());
+    file(PROGRAM, Content::Input("/media/ldms-install".into()), 0o755, FileKind::Program);
+    file(ANSWERS, Content::Text(config.into()), 0o600, FileKind::Answers);
     let mut state = bare();
     for dir in ["/usr", "/usr/local", "/usr/local/sbin"] {
         state.files.insert(dir.into(), directory());
     }
-    state.sources.insert("/media/stick/ldms-install".into(), (Digest::of(b"new"), 3));
-    state.files.insert(program.path.clone(), file(b"old", Attr::root(0o755)));
-    let first = plan(&wanted, None, &state).unwrap();
-    assert!(first.to_string().contains("replace  /usr/local/sbin/ldms-install"), "{first}");
-    let state = after(state, &first);
-    let plan = removal(&first.record.unwrap(), &[], &state);
-    let Some(Step::RemoveFile { path, .. }) = plan.after.last() else { panic!("{plan}") };
-    assert_eq!(*path, program.path);
+    state.sources.insert("/media/ldms-install".into(), (Digest::of(config.as_bytes()), 3));
+    (wanted, state)
+}
+
+#[test]
+fn the_program_and_its_answers_are_renewed_and_the_program_goes_last() {
+    let (one, state) = with_own_files("one");
+    let first = plan(&one, None, &state).unwrap();
+    let (mut state, record) = (after(state, &first), first.record.unwrap());
+    state.files.insert(ANSWERS.into(), file(b"edited", Attr::root(0o600)));
+    state.files.insert(PROGRAM.into(), file(b"another", Attr::root(0o755)));
+    let (two, newer) = with_own_files("two");
+    state.sources = newer.sources;
+    let second = plan(&two, Some(&record), &state).unwrap();
+    let text = second.to_string();
+    for path in [PROGRAM, ANSWERS] {
+        assert!(text.contains(&format!("replace  {path} (")), "{text}");
+    }
+    let (mut state, record) = (after(state, &second), second.record.unwrap());
+    let gone = removal(&record, &[], &state);
+    let Some(Step::RemoveFile { path, .. }) = gone.after.last() else { panic!("{gone}") };
+    assert_eq!(path, Path::new(PROGRAM));
+    assert!(gone.to_string().contains(&format!("remove   {ANSWERS}\n")), "{gone}");
+
+    // Edited since, they stay like anything else that was.
+    for path in [PROGRAM, ANSWERS] {
+        state.files.insert(path.into(), file(b"edited", Attr::root(0o755)));
+    }
+    let text = removal(&record, &[], &state).to_string();
+    for path in [PROGRAM, ANSWERS] {
+        assert!(text.contains(&format!("note: {path} is not as we wrote it")), "{text}");
+        assert!(!text.contains(&format!("remove   {path}")), "{text}");
+    }
+}
+
+#[test]
+fn a_program_and_answers_that_the_site_had_before_us_stay() {
+    let theirs = [
+        (PROGRAM, Look::Link { target: "/opt/ldms-install".into(), to_directory: false }),
+        (PROGRAM, file(b"theirs", Attr::root(0o755))),
+        (PROGRAM, file(b"one", Attr::root(0o755))),
+        (ANSWERS, file(b"theirs", Attr::root(0o644))),
+        (ANSWERS, file(b"one", Attr::root(0o600))),
+    ];
+    for (path, look) in theirs {
+        let (one, mut state) = with_own_files("one");
+        state.files.insert("/etc/ldms".into(), directory());
+        state.files.insert(path.into(), look.clone());
+        let first = plan(&one, None, &state).unwrap();
+        let same =
+            look == file(b"one", Attr::root(0o755)) || look == file(b"one", Attr::root(0o600));
+        let note = format!("note: {path} is the site's own and is kept");
+        assert_eq!(first.to_string().contains(&note), !same, "{first}");
+        let (state, record) = (after(state, &first), first.record.unwrap());
+        let gone = after(state.clone(), &removal(&record, &[], &state));
+        assert_eq!(*gone.at(Path::new(path)), look);
+        assert!(!gone.files.keys().any(|path| path.extension().is_some_and(|e| e == "new")));
+    }
 }
 
 #[test]
