@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::crash;
-use crate::engine::load::{Client, Removed};
+use crate::engine::load::{Client, Removed, clear_spool};
 use crate::error::{Error, Kind, Result};
 use crate::host::UnitState;
 use crate::journal::{self, Act, Before, Begin};
@@ -145,13 +145,17 @@ pub(super) fn undo(
 fn touched(acts: &[Act]) -> BTreeSet<String> {
     let unit = |act: &Act| match act {
         Act::Start { unit } | Act::Stop { unit } => Some(unit.clone()),
-        Act::Path { path, .. } if path.parent() == Some(Path::new(UNITS)) => {
-            let is_offer = path.extension().is_some_and(|e| e == "new");
-            (!is_offer).then(|| Some(path.file_name()?.to_str()?.to_owned()))?
-        }
+        Act::Path { path, .. } => unit_of(path).map(str::to_owned),
         _ => None,
     };
     acts.iter().filter_map(unit).collect()
+}
+
+/// The unit whose file `path` is; a new version laid beside it is none.
+fn unit_of(path: &Path) -> Option<&str> {
+    let is_offer = path.extension().is_some_and(|e| e == "new");
+    let is_ours = path.parent() == Some(Path::new(UNITS)) && !is_offer;
+    is_ours.then(|| path.file_name()?.to_str())?
 }
 
 fn incomplete(what: &str, error: Error) -> Error {
@@ -167,6 +171,12 @@ fn undo_one(node: &Node<'_>, begin: &Begin, act: &Act, progress: &dyn Progress) 
     match act {
         Act::Path { path, before } => {
             root.sweep(path)?;
+            // A slice is started by what is in it, so no intent speaks of it.
+            if let (Before::Absent, Some(systemd), Some(unit)) =
+                (before, node.systemd, unit_of(path))
+            {
+                systemd.stop(unit)?;
+            }
             let changed = match before {
                 Before::Absent => root.remove_file(path)?,
                 Before::Link { target } => root.symlink(path, target)?,
@@ -185,6 +195,7 @@ fn undo_one(node: &Node<'_>, begin: &Begin, act: &Act, progress: &dyn Progress) 
             root.mkdir(path, *attr)?;
         }
         Act::LoadImage { reference } => {
+            clear_spool(root)?;
             let Some(engine) = begin.engine else { return Ok(false) };
             if Client::new(engine).remove(reference)? == Removed::InUse {
                 return Err(Error::failed("a container uses it").at(format!("image {reference}")));

@@ -14,10 +14,13 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::host::facts::engine_cmd;
 use crate::host::{Cmd, Interrupt};
-use crate::root::Root;
+use crate::root::{Attr, Look, Root};
 
 /// How long an engine may take nothing of an image, or think about its end: it unpacks gigabytes.
 const LOADING: Duration = Duration::from_secs(900);
+/// Where podman spools an archive before it takes it in, gigabytes of it. In a directory of ours,
+/// since a client that is killed leaves it behind, under a name that only it knew.
+const SPOOL: &str = "/var/lib/ldms-install/spool";
 
 /// An engine's client.
 #[derive(Clone, Copy, Debug)]
@@ -85,10 +88,15 @@ impl Client {
         feed: &mut dyn FnMut(&mut dyn Write) -> Result<()>,
     ) -> Result<Loaded> {
         let place = || format!("image {reference} in {}", self.kind);
-        self.cmd(["load", "--quiet"])
+        clear_spool(root)?;
+        root.mkdir(Path::new(SPOOL), Attr::own(0o700))?;
+        let fed = self
+            .cmd(["load", "--quiet"])
+            .env("TMPDIR", root.path(Path::new(SPOOL)))
             .timeout(LOADING)
-            .feed(interrupt, feed)
-            .map_err(|e| e.at(place()))?;
+            .feed(interrupt, feed);
+        clear_spool(root)?;
+        fed.map_err(|e| e.at(place()))?;
         let loaded = self.inspect(reference)?.ok_or_else(|| {
             Error::failed("the engine took the image but does not know it by its name").at(place())
         })?;
@@ -133,7 +141,9 @@ impl Client {
         match self.kind {
             // Prints nothing, and succeeds, where there is no such image.
             Kind::Docker => {
-                let output = self.cmd(["image", "ls", "--quiet", reference]).run()?;
+                // docker compares with its own short form, from which this part is left out.
+                let short = reference.strip_prefix("docker.io/").unwrap_or(reference);
+                let output = self.cmd(["image", "ls", "--quiet", short]).run()?;
                 Ok(!output.text().is_empty())
             }
             Kind::Podman => {
@@ -150,6 +160,26 @@ impl Client {
     fn cmd<const N: usize>(self, args: [&str; N]) -> Cmd {
         engine_cmd(self.kind).args(args).timeout(Duration::from_secs(120))
     }
+}
+
+/// Removes what a client that was killed has left of an archive.
+pub fn clear_spool(root: &Root) -> Result<()> {
+    clear(root, Path::new(SPOOL))?;
+    root.remove_dir(Path::new(SPOOL)).map(drop)
+}
+
+/// Removes everything in a directory.
+fn clear(root: &Root, dir: &Path) -> Result<()> {
+    for name in root.list(dir)? {
+        let path = dir.join(name);
+        if matches!(root.look(&path)?, Look::Directory { .. }) {
+            clear(root, &path)?;
+            root.remove_dir(&path)?;
+        } else {
+            root.remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads what `image inspect` of both engines prints for one image.
