@@ -37,7 +37,10 @@ fn a_sampler_in_docker_lives_with_its_daemon() {
     assert_eq!(run_of_it(&host), run);
 
     host.ok("systemctl stop ldms-sampler");
-    assert_eq!((property(&host, "ActiveState"), property(&host, "Result")), ("inactive".into(), "success".into()));
+    assert_eq!(
+        (property(&host, "ActiveState"), property(&host, "Result")),
+        ("inactive".into(), "success".into())
+    );
     assert_eq!(host.ok("docker ps --all --quiet"), "");
     host.ok("systemctl start ldms-sampler");
     let first = check();
@@ -58,7 +61,11 @@ fn a_sampler_in_docker_lives_with_its_daemon() {
 
     // A killed client leaves its container: the next start clears it away.
     host.ok(&format!("kill -9 $(systemctl show -P MainPID {UNIT})"));
-    wait(&host, 30, &format!("[ \"$(systemctl show -P NRestarts {UNIT})\" -ge 1 ]; systemctl is-active {UNIT}"));
+    wait(
+        &host,
+        30,
+        &format!("[ \"$(systemctl show -P NRestarts {UNIT})\" -ge 1 ]; systemctl is-active {UNIT}"),
+    );
     check();
     assert_eq!(host.ok("docker ps --quiet | wc -l"), "1\n");
 

@@ -86,7 +86,9 @@ fn each_flag_of_the_documentation_takes_effect() {
     let mounts = host.ok(&format!("grep ' /run/munge ' /proc/{pid}/mountinfo"));
     assert!(mounts.split(' ').nth(5).is_some_and(|o| o.starts_with("ro,")), "{mounts}");
     ends(&host, 1, "podman exec ldms-sampler touch /run/munge/x");
-    assert!(host.ok(&format!("cat /proc/{pid}/limits")).contains("Max open files            16384"));
+    assert!(
+        host.ok(&format!("cat /proc/{pid}/limits")).contains("Max open files            16384")
+    );
 
     let format = "{{.HostConfig.NetworkMode}} {{.HostConfig.PidMode}} {{.HostConfig.Privileged}} \
                   {{.HostConfig.AutoRemove}} {{.HostConfig.RestartPolicy.Name}} \
@@ -95,7 +97,9 @@ fn each_flag_of_the_documentation_takes_effect() {
         host.ok(&format!("podman inspect ldms-sampler --format '{format}'")),
         "host host true true no /run/munge false\n"
     );
-    assert!(host.ok(&format!("cat /proc/{pid}/cgroup")).contains("/ldms.slice/ldms-sampler.service"));
+    assert!(
+        host.ok(&format!("cat /proc/{pid}/cgroup")).contains("/ldms.slice/ldms-sampler.service")
+    );
 }
 
 #[test]
@@ -115,12 +119,14 @@ fn answers_given_on_the_command_line_arrive() {
     assert!(!host.ok("ss -ltn").contains(":411 "));
 
     // A new answer is a change, and the only one; the rest is remembered.
-    let again = host.ok(
-        "/usr/local/sbin/ldms-install --bundle /media/ldms/*.ldms --set compid=8 --yes --json",
-    );
+    let again = host
+        .ok("/usr/local/sbin/ldms-install --bundle /media/ldms/*.ldms --set compid=8 --yes --json");
     assert!(again.contains(r#""changed": true"#), "{again}");
     let answer = ask(&host, 10411);
-    assert_eq!((answer["compid"].as_str(), answer["args"].as_str()), ("8", "-x sock:10411 -a munge -v INFO"));
+    assert_eq!(
+        (answer["compid"].as_str(), answer["args"].as_str()),
+        ("8", "-x sock:10411 -a munge -v INFO")
+    );
 }
 
 #[test]
@@ -133,7 +139,9 @@ fn a_stick_is_read_where_it_is_mounted_also_without_the_right_to_run_programs() 
         ends(&host, 126, "/media/stick/ldms-install --version");
     }
     host.ok("cp /media/stick/ldms-install /root/ && chmod 755 /root/ldms-install");
-    host.ok("cd /media/stick && /root/ldms-install --pubkey /media/keys/ldms.pub --role sampler --yes");
+    host.ok(
+        "cd /media/stick && /root/ldms-install --pubkey /media/keys/ldms.pub --role sampler --yes",
+    );
     host.unplug();
     assert_eq!(ask(&host, 411)["compid"], "7");
     host.ok("cmp /root/ldms-install /usr/local/sbin/ldms-install");
@@ -147,7 +155,13 @@ fn what_is_killed_is_started_again() {
     for victim in ["kill -9 $(pidof ldmsd)", "kill -9 $(pidof conmon)"] {
         let before = run_of_it(&host);
         host.ok(victim);
-        wait(&host, 30, &format!("[ \"$(systemctl show -P NRestarts {UNIT})\" -ge 1 ]; systemctl is-active {UNIT}"));
+        wait(
+            &host,
+            30,
+            &format!(
+                "[ \"$(systemctl show -P NRestarts {UNIT})\" -ge 1 ]; systemctl is-active {UNIT}"
+            ),
+        );
         wait(&host, 30, &format!("p=$(pidof ldmsd); [ -n \"$p\" ]; [ \"$p\" != {pid} ]"));
         assert_ne!(run_of_it(&host), before);
         pid = ask(&host, 411)["pid"].clone();

@@ -32,9 +32,7 @@ impl Medium {
             let dist = Path::new(REPOSITORY).join("target/dist");
             let images = Path::new(REPOSITORY).join("target/images/small");
             let mut made_of = Vec::new();
-            for path in
-                [dist.join("ldms-pack"), dist.join("ldms-install"), images.join(".stamp")]
-            {
+            for path in [dist.join("ldms-pack"), dist.join("ldms-install"), images.join(".stamp")] {
                 made_of.extend(fs::read(&path).unwrap_or_else(|e| {
                     panic!("{}: {e}\nrun these tests with: make host-test", path.display())
                 }));
@@ -67,7 +65,9 @@ fn pack(program: &Path, images: &Path, whole: &Path) {
     }
     let partial = whole.with_extension("partial");
     let keys = partial.join("keys");
-    run(Command::new(program).args(["keygen", "--no-password", "--out"]).arg(partial.join("other")));
+    run(Command::new(program)
+        .args(["keygen", "--no-password", "--out"])
+        .arg(partial.join("other")));
     run(Command::new(program).args(["keygen", "--no-password", "--out"]).arg(&keys));
     run(Command::new(program)
         .args(["build", "--version", "4.4.4", "--from"])
@@ -192,12 +192,16 @@ impl Copy {
             .map(|number| number.as_integer().unwrap())
             .collect();
         let of_pack = |name: &str| name.strip_prefix("packs/")?.strip_suffix(".zst")?.parse().ok();
-        self.members
-            .iter()
-            .filter_map(|member| Some((of_pack(&member.name)?, member)))
-            .fold((Vec::new(), Vec::new()), |(mut these, mut others), (number, member)| {
-                if needed.contains(&number) { these.push(member) } else { others.push(member) }
+        self.members.iter().filter_map(|member| Some((of_pack(&member.name)?, member))).fold(
+            (Vec::new(), Vec::new()),
+            |(mut these, mut others), (number, member)| {
+                if needed.contains(&number) {
+                    these.push(member);
+                } else {
+                    others.push(member);
+                }
                 (these, others)
-            })
+            },
+        )
     }
 }

@@ -66,7 +66,11 @@ fn keys_that_are_no_protection_or_no_keys_are_refused_before_anything_is_done() 
     let before = listing(&host);
     for (status, answers, says) in [
         (2, "--set munge=image-key", "--set accept-insecure-munge-key=true"),
-        (4, "--set munge=key --set munge_key=/root/short.key", "at least 32 bytes, this one has 31"),
+        (
+            4,
+            "--set munge=key --set munge_key=/root/short.key",
+            "at least 32 bytes, this one has 31",
+        ),
         (4, "--set munge=key --set munge_key=/root/none.key", "/root/none.key"),
         (2, &format!("--set munge=key --set munge_key={COPY}"), "the private copy itself"),
         (4, "--set munge=host", "systemctl start munge"),

@@ -130,7 +130,13 @@ pub fn stable(text: &str) -> String {
     let flush = |word: &mut String, out: &mut String| {
         let hex = word.len() >= 12 && word.chars().all(|c| c.is_ascii_hexdigit());
         let long = word.len() >= 4 && word.chars().all(|c| c.is_ascii_digit());
-        out.push_str(if hex { "[hex]" } else if long { "[n]" } else { word });
+        out.push_str(if hex {
+            "[hex]"
+        } else if long {
+            "[n]"
+        } else {
+            word
+        });
         word.clear();
     };
     for c in text.chars() {
