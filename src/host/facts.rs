@@ -210,17 +210,23 @@ fn docker_usable() -> std::result::Result<(), String> {
             "the `docker` of this host is podman under another name: use the engine podman".into(),
         );
     }
-    let ask = ["info", "--format", "{{json .SecurityOptions}}"];
-    let info = engine_cmd(Kind::Docker).args(ask).timeout(PATIENCE).status();
-    match info {
-        Err(e) => Err(e.to_string()),
-        // Some versions exit with 0 and print the daemon's absence.
-        Ok(info) if info.status != 0 || !info.text().starts_with(['[', 'n']) => Err(format!(
+    let ask = ["info", "--format", "{{.ServerVersion}} {{json .SecurityOptions}}"];
+    let info =
+        engine_cmd(Kind::Docker).args(ask).timeout(PATIENCE).status().map_err(|e| e.to_string())?;
+    match daemon_options(&info.text()) {
+        Some(options) if info.status == 0 => security_allows(options),
+        _ => Err(format!(
             "docker's daemon does not answer ({}): start it with `systemctl enable --now docker`",
             info.last_error_line()
         )),
-        Ok(info) => security_allows(&info.text()),
     }
+}
+
+/// The security options of a daemon that told its version. Without a daemon some clients exit
+/// with 0 all the same, and print `null` or its absence.
+fn daemon_options(info: &str) -> Option<&str> {
+    let (version, options) = info.trim_end().split_once(' ')?;
+    version.starts_with(|c: char| c.is_ascii_digit()).then_some(options)
 }
 
 /// Refuses the two modes in which a container's root is not the host's.
@@ -335,6 +341,15 @@ mod tests {
         assert!(info(r#""security":{"rootless":true}"#).unwrap_err().contains("as root"));
         assert!(info(r#""serviceIsRemote":true"#).unwrap_err().contains("another machine"));
         assert!(podman_info_allows("").is_err());
+    }
+
+    #[test]
+    fn a_docker_without_its_daemon_is_noticed() {
+        let options = r#"["name=seccomp,profile=builtin"]"#;
+        assert_eq!(daemon_options(&format!("26.1.5+dfsg1 {options}\n")), Some(options));
+        for absent in [" null\n", "null", "", "Cannot connect to the Docker daemon"] {
+            assert_eq!(daemon_options(absent), None, "{absent}");
+        }
     }
 
     #[test]

@@ -46,7 +46,15 @@ fn a_sampler_that_does_not_come_up_is_undone_and_its_own_words_are_told() {
     let change =
         "cd /media/ldms && ldms-install --yes --set compid=6 --set args='-c /etc/hostname'";
     ends(&host, 1, change);
-    assert_unchanged(&host, &before);
+    // Files that were put back have what they had, and are younger.
+    let timeless = |mut listing: Listing| {
+        for entry in listing.values_mut() {
+            entry.time.clear();
+        }
+        listing
+    };
+    let left = differences(&timeless(before), &timeless(listing(&host)));
+    assert!(left.is_empty(), "{left:?}");
     let answer = ask(&host, 411);
     assert_eq!((answer["compid"].as_str(), answer["args"].as_str()), ("5", "-x sock:411 -a munge"));
     assert!(host.ok("cd /media/ldms && ldms-install --yes").contains("nothing to do"));
@@ -77,10 +85,9 @@ fn a_killed_run_is_brought_to_an_end_by_the_next() {
     });
     println!("LDMS_HOST_SEED={random} cargo test … gives the same moments");
     // Moments seen in what it says, then some at random.
-    let mut moments: Vec<String> = ["load ", "write ", "start ", "await "]
-        .map(|step| format!("grep -q '^{step}' /run/said"))
-        .into();
-    for _ in 0..3 {
+    let mut moments: Vec<String> =
+        ["load ", "write ", "await "].map(|step| format!("grep -q '^{step}' /run/said")).into();
+    for _ in 0..2 {
         // Knuth's multiplier; the upper bits are the good ones.
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         moments.push(format!("sleep 0.{:02}; true", (random >> 33) % 100));

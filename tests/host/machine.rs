@@ -74,7 +74,22 @@ impl Boot {
 
     /// Boots it and waits until systemd says that it is up. It ends when the value is
     /// dropped, or when this process ends in whatever way.
+    #[track_caller]
     pub fn boot(self) -> Machine {
+        self.make("boot", &["--while", &std::process::id().to_string()])
+    }
+
+    /// Runs a bash script of the build machine on its files, which are at `$ROOT`, and boots
+    /// it then.
+    #[track_caller]
+    pub fn prepare(self, bash: &str) -> Machine {
+        let machine = self.make("prepare", &["--", "bash", "-euc", bash]);
+        machine.steer("boot", &["--while", &std::process::id().to_string()]);
+        machine
+    }
+
+    #[track_caller]
+    fn make(self, verb: &str, last: &[&str]) -> Machine {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let rootfs = self.kind.rootfs();
         let state = Path::new(CACHE).join("machines").join(format!(
@@ -85,17 +100,18 @@ impl Boot {
         ));
         let machine = Machine { state, transcript: Mutex::new(String::new()) };
         let output = script("machine.sh")
-            .arg("boot")
+            .arg(verb)
             .args([&rootfs, &machine.state])
             .args(["--hostname", &self.hostname])
-            .args(["--while", &std::process::id().to_string()])
             .args(&self.binds)
+            .args(last)
             .output()
             .expect("machine.sh starts");
         assert!(
             output.status.success(),
-            "{} did not boot:\n{}",
+            "{}: {verb} failed:\n{}{}",
             self.hostname,
+            String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
         machine
@@ -117,14 +133,15 @@ fn script(name: &str) -> Command {
 /// The beginning and the end of a long text: a whole file system would hide the rest of a
 /// transcript.
 fn short(text: &str) -> String {
-    const LONG: usize = 3000;
-    if text.len() <= 2 * LONG {
+    const LONG: usize = 1500;
+    let count = text.chars().count();
+    if count <= 2 * LONG {
         return text.to_owned();
     }
-    let head = text.floor_char_boundary(LONG);
-    let tail = text.ceil_char_boundary(text.len() - LONG);
-    let text = format!("{}\n... {} bytes ...\n{}", &text[..head], tail - head, &text[tail..]);
-    text.replace('\0', " ")
+    let head: String = text.chars().take(LONG).collect();
+    let tail: String = text.chars().skip(count - LONG).collect();
+    // What was meant for a program is not to end up on a terminal as it is.
+    format!("{head}\n... {} more ...\n{tail}", count - 2 * LONG).replace('\0', " ")
 }
 
 /// What a command on a host did.
@@ -159,7 +176,8 @@ impl Machine {
 
     /// The same on a terminal of the host's own, for a caller who holds the other end.
     pub fn terminal(&self, bash: &str) -> Command {
-        let mut command = script("machine.sh");
+        // Its standard input is that other end, and not nothing as elsewhere.
+        let mut command = Command::new(Path::new(HERE).join("machine.sh"));
         command.arg("shell").arg(&self.state).args(["--", "bash", "-c", bash]);
         command.env("TERM", "xterm").env("NO_COLOR", "1");
         command

@@ -5,6 +5,9 @@
 #   machine.sh boot ROOTFS STATEDIR [--bind SRC:DST] [--bind-ro SRC:DST]
 #                                   [--hostname NAME] [--while PID]
 #   machine.sh boot STATEDIR          again, as it was when it was stopped
+#   machine.sh prepare ROOTFS STATEDIR [--hostname NAME …] -- COMMAND...
+#                                     makes a machine, not booted, and runs COMMAND here with
+#                                     the machine's files at $ROOT; then: boot STATEDIR
 #   machine.sh exec STATEDIR -- COMMAND...     exit status and streams are COMMAND's
 #   machine.sh shell STATEDIR [-- COMMAND...]  the same on a terminal of the host's own
 #   machine.sh reboot STATEDIR
@@ -50,6 +53,22 @@ cgroup2_view() {
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
 }
 
+mount_root() {
+    # Without volatile, every unmount would wait until all of the build machine's disk is
+    # synced; what that leaves behind to warn of a crash of this machine is of no interest.
+    rm -rf "$state/work/work/incompat"
+    mount -t overlay overlay \
+        -o volatile,"lowerdir=$(cat "$state/machine/rootfs"),upperdir=$state/upper,workdir=$state/work" \
+        "$state/root"
+}
+
+# Runs a command with the machine's files mounted; the mount ends with it.
+offline() {
+    locate "$1"; shift
+    mount_root
+    ROOT=$state/root "$@"
+}
+
 # The machine's supervisor: holds the mounts and starts nspawn again after each reboot.
 supervise() {
     locate "$1"
@@ -61,11 +80,7 @@ supervise() {
     fi
     # nspawn keeps its runtime files here; and this hides the outer systemd and its bus.
     mount -t tmpfs -o mode=755 tmpfs /run
-    # Without volatile, every unmount would wait until all of the build machine's disk is
-    # synced; what that leaves behind to warn of a crash of this machine is of no interest.
-    rm -rf "$state/work/work/incompat"
-    mount -t overlay overlay \
-        -o volatile,"lowerdir=$(cat "$conf/rootfs"),upperdir=$state/upper,workdir=$state/work" "$state/root"
+    mount_root
     local args=(--quiet --boot --directory "$state/root" --machine "$group"
         --register=no --keep-unit --private-network --resolv-conf=off --timezone=off
         --link-journal=no --capability=all
@@ -165,7 +180,19 @@ wait_running() {
 }
 
 boot() {
-    local rootfs='' hostname='' while_pid='' binds=()
+    while_pid=''
+    create "$@"
+    # A session of its own, so that an interrupt typed at the caller does not reach it.
+    setsid unshare --mount --propagation private "$self" --cgroup2 supervise "$state" \
+        "$while_pid" </dev/null >>"$state/console.log" 2>&1 &
+    local starter=$!
+    until alive || ! kill -0 $starter 2>/dev/null; do sleep 0.02; done
+    wait_running '' || { stop; exit 1; }
+}
+
+# Sets state, group and while_pid, and makes the machine if a ROOTFS is given.
+create() {
+    local rootfs='' hostname='' binds=()
     if [ $# -ge 2 ] && [ "${2#--}" = "$2" ]; then rootfs=$(readlink -e "$1"); shift; fi
     locate "${1:-}"; shift
     while [ $# -gt 0 ]; do
@@ -190,12 +217,15 @@ boot() {
         echo "$rootfs" >"$state/machine/rootfs"
     fi
     [ -e "$state/machine/rootfs" ] || die "no machine in $state: give a ROOTFS first"
-    # A session of its own, so that an interrupt typed at the caller does not reach it.
-    setsid unshare --mount --propagation private "$self" --cgroup2 supervise "$state" \
-        "$while_pid" </dev/null >>"$state/console.log" 2>&1 &
-    local starter=$!
-    until alive || ! kill -0 $starter 2>/dev/null; do sleep 0.02; done
-    wait_running '' || { stop; exit 1; }
+}
+
+prepare() {
+    local making=()
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do making+=("$1"); shift; done
+    [ $# -gt 1 ] || usage
+    shift
+    create "${making[@]}"
+    unshare --mount --propagation private "$self" --cgroup2 offline "$state" "$@"
 }
 
 # Enters the machine with a command.
@@ -243,7 +273,7 @@ leftovers() {
 verb=${1:-}
 [ $# -gt 0 ] && shift
 case $verb in
-    boot) boot "$@" ;;
+    boot|prepare) "$verb" "$@" ;;
     exec|shell)
         locate "${1:-}"; shift
         [ "${1:-}" != -- ] || shift

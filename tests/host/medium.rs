@@ -196,9 +196,9 @@ impl Copy {
             (Vec::new(), Vec::new()),
             |(mut these, mut others), (number, member)| {
                 if needed.contains(&number) {
-                    these.push(member)
+                    these.push(member);
                 } else {
-                    others.push(member)
+                    others.push(member);
                 }
                 (these, others)
             },
