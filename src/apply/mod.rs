@@ -19,7 +19,7 @@ use crate::host::{Interrupt, UnitState};
 use crate::journal::{self, Act, After, Begin, Journal};
 use crate::plan::{Node, Plan, Step};
 use crate::progress::Progress;
-use crate::record::{RECORD, STATE};
+use crate::record::{Leftover, RECORD, Record, STATE};
 use crate::root::{Attr, Held, Lock, Root};
 
 pub use undo::{Recovered, recover};
@@ -282,8 +282,10 @@ fn after(step: &Step) -> Option<After> {
 }
 
 /// Does what is left once the record is in place; what cannot be done is told, not undone.
-fn go_forward(root: &Root, after: &[After], progress: &dyn Progress) -> Vec<String> {
+/// The record then lists only those images that are still there.
+fn go_forward(root: &Root, after: &[After], progress: &dyn Progress) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
+    let mut record = Record::load(root)?;
     for act in after {
         let warning = match act {
             After::RemoveImage { engine, reference } => {
@@ -291,7 +293,13 @@ fn go_forward(root: &Root, after: &[After], progress: &dyn Progress) -> Vec<Stri
                     Ok(Removed::InUse) => {
                         Some(format!("image {reference} stays: a container uses it"))
                     }
-                    Ok(Removed::Gone | Removed::Absent) => None,
+                    Ok(Removed::Gone | Removed::Absent) => {
+                        let left = Leftover { engine: *engine, reference: reference.clone() };
+                        if let Some(record) = &mut record {
+                            record.leftover.remove(&left);
+                        }
+                        None
+                    }
                     Err(e) => Some(format!("image {reference} could not be removed: {e}")),
                 }
             }
@@ -305,7 +313,10 @@ fn go_forward(root: &Root, after: &[After], progress: &dyn Progress) -> Vec<Stri
             warnings.push(warning);
         }
     }
-    warnings
+    if let Some(record) = record {
+        root.write(Path::new(RECORD), &record.text()?, Attr::own(0o600))?;
+    }
+    Ok(warnings)
 }
 
 /// Removes the file at `path` unless it holds something else by now.

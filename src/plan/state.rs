@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::engine::load::Client;
 use crate::error::{Error, Result};
 use crate::host::{Systemd, UnitState};
-use crate::record::Record;
+use crate::record::{Leftover, Record};
 use crate::root::{self, Look, Root};
 
 /// The node that is worked on.
@@ -50,6 +50,8 @@ pub struct State {
     pub sources: BTreeMap<PathBuf, (Digest, u64)>,
     /// The wanted and the recorded images that are there, with exactly the signed layers.
     pub images: BTreeSet<String>,
+    /// Images that an earlier run had to leave in their engine and that no container uses now.
+    pub unused: BTreeSet<Leftover>,
     /// There is an engine that can be spoken to.
     pub has_engine: bool,
     /// How each unit that matters is; `None` where no systemd runs.
@@ -112,6 +114,12 @@ impl State {
         record: Option<&Record>,
     ) -> Result<()> {
         let Some(engine) = node.engine else { return Ok(()) };
+        for left in record.iter().flat_map(|r| &r.leftover) {
+            // An engine that does not answer, perhaps for good, is not asked to remove anything.
+            if Client::new(left.engine).is_in_use(&left.reference).is_ok_and(|used| !used) {
+                self.unused.insert(left.clone());
+            }
+        }
         let wanted = wanted.iter().flat_map(|w| &w.images).map(|i| (&i.reference, &i.layers));
         let known = record.iter().flat_map(|r| &r.images).map(|i| (&i.reference, &i.layers));
         for (reference, layers) in wanted.chain(known) {

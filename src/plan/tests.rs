@@ -394,6 +394,25 @@ fn what_was_changed_without_a_restart_is_restarted_by_the_next_run() {
 }
 
 #[test]
+fn another_engine_takes_over_and_the_old_one_is_cleared() {
+    let (mut state, record) = installed();
+    state.images.clear();
+    let mut wanted = wanted("one");
+    wanted.engine = Some(Engine::Docker);
+    wanted.files[0].content = Content::Text("[Service]\nExecStart=docker\n".into());
+    let plan = plan(&wanted, Some(&record), &state).unwrap();
+    insta::assert_snapshot!(plan.to_string(), @r"
+    load     docker.io/ovishpc/ldms-samp:ldms-0123 into docker (276.0 MB)
+    stop     ldms-sampler.service
+    replace  /etc/systemd/system/ldms-sampler.service (0:0 0644, 27 bytes)
+    reload   systemd
+    start    ldms-sampler.service
+    await    sampler: running, answering on port 411 (at most 60 s)
+    unload   docker.io/ovishpc/ldms-samp:ldms-0123 from podman, unless a container uses it
+    ");
+}
+
+#[test]
 fn a_service_that_goes_is_stopped_before_its_files_go() {
     let (state, record) = installed();
     let mut less = wanted("one");

@@ -209,7 +209,7 @@ fn without_its_engine_a_host_is_told_of_and_cleared() {
     let output = host.run("uninstall", &[]);
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
-    let note = "note: image docker.io/ovishpc/ldms-samp:v1 stays: podman does not answer here";
+    let note = "note: image docker.io/ovishpc/ldms-samp:v1 stays: podman still uses it";
     assert!(text.contains(note), "{text}");
     let mut left = host.listing();
     left.remove("engine/docker.io_ovishpc_ldms-samp_v1").unwrap();
@@ -264,6 +264,25 @@ fn what_the_site_edits_before_a_recovery_is_kept() {
     host.must("recover");
     assert_eq!(root.read(conf).unwrap().unwrap(), b"ours now");
     assert!(journal::read(&root).unwrap().is_none());
+}
+
+#[test]
+fn an_image_that_could_not_be_removed_is_tried_again() {
+    let host = Host::bare();
+    host.must("install 1");
+    let old = host.path("engine/docker.io_ovishpc_ldms-samp_v1");
+    fs::write(host.path("in-use"), "").unwrap();
+    host.must("install 2");
+    assert!(old.exists());
+    let again = String::from_utf8(host.run("install 2", &[]).stdout).unwrap();
+    assert!(again.contains("changed: false") && again.contains("podman still uses it"), "{again}");
+    fs::remove_file(host.path("in-use")).unwrap();
+    host.must("install 2");
+    assert!(!old.exists());
+    let record = fs::read_to_string(host.path("root/var/lib/ldms-install/record.json")).unwrap();
+    assert!(!record.contains("leftover"), "{record}");
+    let again = String::from_utf8(host.run("install 2", &[]).stdout).unwrap();
+    assert!(again.contains("changed: false"), "{again}");
 }
 
 #[test]
