@@ -28,7 +28,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, stat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, symlinkat, unlinkat};
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +116,7 @@ pub struct Space {
 #[derive(Debug)]
 pub struct Root {
     dir: PathBuf,
+    live: bool,
     inner: pathrs::Root,
 }
 
@@ -125,14 +126,25 @@ impl Root {
         let inner = pathrs::Root::open(dir).map_err(|e| {
             Error::host("cannot open the root directory").at(dir.display()).because(reason(e))
         })?;
+        let fails =
+            |e| Error::failed("cannot look at the root directory").at(dir.display()).because(e);
+        // However it is written: `/tmp/..` is the running host, too.
+        let handle = inner.resolve(".").map_err(|e| fails(reason(e)))?;
+        let [this, running] = [fstat(OwnedFd::from(handle)), stat("/")];
+        let (this, running) =
+            (this.map_err(|e| fails(e.into()))?, running.map_err(|e| fails(e.into()))?);
+        let live = (this.st_dev, this.st_ino) == (running.st_dev, running.st_ino);
         // The messages name files by this path, so it should not depend on where one stands.
-        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-        Ok(Root { dir, inner })
+        let dir = match live {
+            true => PathBuf::from("/"),
+            false => std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()),
+        };
+        Ok(Root { dir, live, inner })
     }
 
     /// The root is `/`: the host that is running.
     pub fn is_live(&self) -> bool {
-        self.dir == Path::new("/")
+        self.live
     }
 
     /// The directory that is the root.

@@ -256,3 +256,13 @@ fn a_directory_without_write_permission_says_so() {
     fs::set_permissions(&etc, fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!((error.kind(), error.next_step()), (Kind::Host, Some("run it as root")));
 }
+
+#[test]
+fn the_running_host_is_known_however_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in ["/", "/usr/..", "//usr/../."] {
+        let root = Root::open(Path::new(path)).unwrap();
+        assert!(root.is_live() && root.dir() == Path::new("/"), "{path}");
+    }
+    assert!(!Root::open(dir.path()).unwrap().is_live());
+}
