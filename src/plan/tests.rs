@@ -142,6 +142,13 @@ fn a_first_installation() {
     assert!(plan.changed);
     let json = serde_json::to_string(&plan).unwrap();
     assert!(json.contains(r#""step":"load-image""#) && !json.contains("[Service]"), "{json}");
+    assert!(json.contains(r#""replaces":false"#), "{json}");
+    // Neither of what is written nor of what is replaced or removed.
+    let key = Digest::of(b"key").hex();
+    assert!(!json.contains(&key), "{json}");
+    let (state, record) = installed();
+    let json = serde_json::to_string(&removal(&record, &[], &state)).unwrap();
+    assert!(json.contains("munge.key") && !json.contains(&key), "{json}");
 }
 
 #[test]
