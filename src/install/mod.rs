@@ -19,7 +19,7 @@ use crate::manifest::{ImageEntry, Manifest};
 use crate::plan::{self, Node, Plan, State, Step};
 use crate::progress::Progress;
 use crate::record::Record;
-use crate::root::Root;
+use crate::root::{Lock, Root};
 use crate::trust::Signer;
 use open::{Opened, Which};
 
@@ -83,15 +83,14 @@ pub struct Session<'a> {
 pub fn install(request: &Request, session: &mut Session<'_>) -> Result<Outcome> {
     let root = Root::open(&request.root)?;
     need_rights(&root, request.dry_run)?;
-    let lock = if request.dry_run { None } else { Some(apply::lock(&root)?) };
-    if let Some(lock) = &lock {
-        // What an interrupted run left is cleared away first; it says so.
-        recover_before(lock, &root, session)?;
-    } else {
+    let (lock, opened) = if request.dry_run {
         apply::refuse_pending(&root)?;
-    }
+        (None, request.which.open(&root)?)
+    } else {
+        let (lock, opened) = open_and_lock(&request.which, &root, session)?;
+        (Some(lock), opened)
+    };
     let record = Record::load(&root)?;
-    let opened = request.which.open(&root)?;
     let facts = Facts::gather(&root)?;
     let decided = decide::decide(request, &root, &opened, record.as_ref(), &facts, session.ask)?;
     let node = Node::new(&root, decided.wanted.engine);
@@ -172,11 +171,19 @@ fn need_rights(root: &Root, dry_run: bool) -> Result<()> {
         .remedy("run it as root or through sudo; --dry-run shows what it would do"))
 }
 
-fn recover_before(
-    lock: &crate::root::Lock,
-    root: &Root,
-    session: &Session<'_>,
-) -> Result<Recovered> {
+/// Checks the bundle, and only then locks the host and clears away what an interrupted run left:
+/// who comes with a wrong bundle changes nothing.
+fn open_and_lock(which: &Which, root: &Root, session: &Session<'_>) -> Result<(Lock, Opened)> {
+    let opened = which.open(root)?;
+    let lock = apply::lock(root)?;
+    match recover_before(&lock, root, session)? {
+        Recovered::Nothing => Ok((lock, opened)),
+        // The keys that the host trusts may be others now.
+        Recovered::Undone(_) | Recovered::Completed(_) => Ok((lock, which.open(root)?)),
+    }
+}
+
+fn recover_before(lock: &Lock, root: &Root, session: &Session<'_>) -> Result<Recovered> {
     let recovered =
         apply::recover(lock, &Node::new(root, engine_of_record(root)?), session.progress)?;
     match &recovered {
@@ -213,10 +220,8 @@ pub fn load(root: &Path, which: &Which, session: &mut Session<'_>) -> Result<Out
         return Err(Error::usage("images are loaded on the host itself, not into a root")
             .remedy("run 'ldms-install load' on the host that was booted from it"));
     }
-    let lock = apply::lock(&root)?;
-    recover_before(&lock, &root, session)?;
+    let (lock, opened) = open_and_lock(which, &root, session)?;
     let record = need_record(&root)?;
-    let opened = which.open(&root)?;
     let bundle = &opened.bundle;
     check_installed(&record, bundle.manifest())?;
     let node = Node::new(&root, record.engine);
@@ -262,8 +267,9 @@ pub fn uninstall(root: &Path, dry_run: bool, session: &mut Session<'_>) -> Resul
     let root = Root::open(root)?;
     need_rights(&root, dry_run)?;
     let lock = if dry_run { None } else { Some(apply::lock(&root)?) };
-    if let Some(lock) = &lock {
-        recover_before(lock, &root, session)?;
+    match &lock {
+        Some(lock) => drop(recover_before(lock, &root, session)?),
+        None => apply::refuse_pending(&root)?,
     }
     let record = need_record(&root)?;
     let node = Node::new(&root, record.engine);

@@ -11,10 +11,13 @@ use std::path::Path;
 use std::process::Stdio;
 
 use host::{Host, code};
+use ldms_bundle::answers::Never;
 use ldms_bundle::apply::Recovered;
 use ldms_bundle::digest::Digest;
 use ldms_bundle::engine;
 use ldms_bundle::error::Kind;
+use ldms_bundle::host::Interrupt;
+use ldms_bundle::install::{self, Request, Session, open::Which};
 use ldms_bundle::journal::{self, Act, Begin, Journal};
 use ldms_bundle::record::RECORD;
 use ldms_bundle::root::{Attr, Held, Root};
@@ -152,6 +155,45 @@ fn after_a_reboot_starts_and_stops_are_void() {
     drop(journal);
     host.must("recover");
     assert_eq!(host.listing(), before);
+}
+
+#[test]
+fn who_only_looks_or_has_no_bundle_recovers_nothing() {
+    let host = Host::bare();
+    let root = Root::open(&host.path("root")).unwrap();
+    root.mkdir(Path::new("/var/lib/ldms-install"), Attr::own(0o700)).unwrap();
+    let begin = Begin {
+        transaction: "t".into(),
+        verb: "install".into(),
+        boot: "b".into(),
+        leaves_record: true,
+        live: false,
+        engine: None,
+        up: vec![],
+        after: vec![],
+    };
+    drop(Journal::begin(&root, &begin).unwrap());
+    let mut session = Session {
+        ask: &mut Never,
+        interrupt: &Interrupt::none(),
+        progress: &ldms_bundle::progress::Quiet,
+    };
+    let request = Request {
+        root: host.path("root"),
+        which: Which { bundle: Some(host.path("no-bundle")), ..Which::default() },
+        roles: vec![],
+        engine: None,
+        set: vec![],
+        answers: None,
+        start: true,
+        dry_run: false,
+    };
+    let error = install::install(&request, &mut session).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("no-bundle"), "{error}");
+    assert!(journal::read(&root).unwrap().is_some());
+    let error = install::uninstall(&request.root, true, &mut session).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Incomplete);
+    assert!(error.next_step().unwrap().contains("recover"));
 }
 
 #[test]
