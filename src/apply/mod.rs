@@ -17,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::health;
 use crate::host::{Interrupt, UnitState};
 use crate::journal::{self, Act, After, Begin, Journal};
+use crate::named;
 use crate::plan::{Node, Plan, Step};
 use crate::progress::Progress;
 use crate::record::{Leftover, RECORD, Record, STATE};
@@ -277,6 +278,7 @@ fn after(step: &Step) -> Option<After> {
         Step::RemoveFile { path, before } => {
             Some(After::RemoveFile { path: path.clone(), before: before.clone() })
         }
+        Step::RemoveDir { path } => Some(After::RemoveDir { path: path.clone() }),
         _ => None,
     }
 }
@@ -306,6 +308,7 @@ fn go_forward(root: &Root, after: &[After], progress: &dyn Progress) -> Result<V
             After::RemoveFile { path, before } => remove_still(root, path, before)
                 .err()
                 .map(|e| format!("{} stays: {e}", path.display())),
+            After::RemoveDir { path } => root.remove_dir(path).err().map(|e| e.to_string()),
         };
         crash::point();
         if let Some(warning) = warning {
@@ -335,6 +338,6 @@ fn boot() -> Result<String> {
 }
 
 fn system_text(path: &str) -> Result<String> {
-    let bytes = crate::root::read_input(Path::new(path))?;
+    let bytes = named::bytes(Path::new(path), 64)?;
     Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }

@@ -398,6 +398,7 @@ impl<'a> Planner<'a> {
     fn unwanted(&mut self, keep: &[FileKind]) {
         let Some(old) = self.old else { return };
         let mut gone: BTreeSet<&Path> = BTreeSet::new();
+        let mut gone_after: BTreeSet<&Path> = BTreeSet::new();
         for (path, target) in &old.links {
             if self.record.links.contains_key(path) {
                 continue;
@@ -422,6 +423,7 @@ impl<'a> Planner<'a> {
                 // The program goes last of all: until then somebody may need it to recover.
                 if file.kind == FileKind::Program {
                     self.after.push(step);
+                    gone_after.insert(path);
                 } else {
                     self.steps.push(step);
                     gone.insert(path);
@@ -438,9 +440,14 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let left = self.state.entries.get(dir).map_or(&[][..], |names| names);
-            if left.iter().all(|name| gone.contains(dir.join(name).as_path())) {
-                self.steps.push(Step::RemoveDir { path: dir.clone() });
+            let left: Vec<_> = left.iter().map(|name| dir.join(name)).collect();
+            let step = Step::RemoveDir { path: dir.clone() };
+            if left.iter().all(|path| gone.contains(&**path)) {
+                self.steps.push(step);
                 gone.insert(dir);
+            } else if left.iter().all(|p| gone.contains(&**p) || gone_after.contains(&**p)) {
+                self.after.push(step);
+                gone_after.insert(dir);
             } else {
                 self.record.dirs.insert(dir.clone());
                 self.notes.push(Note::on(dir, "is not empty, so it stays"));

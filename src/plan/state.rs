@@ -11,8 +11,9 @@ use crate::digest::Digest;
 use crate::engine::load::Client;
 use crate::error::{Error, Result};
 use crate::host::{Systemd, UnitState};
+use crate::named;
 use crate::record::{Leftover, Record};
-use crate::root::{self, Look, Root};
+use crate::root::{Look, READ_LIMIT, Root};
 
 /// The node that is worked on.
 #[derive(Debug)]
@@ -150,7 +151,7 @@ impl Content {
             Content::CopyOf(path) => root
                 .read(path)?
                 .ok_or_else(|| Error::host("is not there").at(root.path(path).display())),
-            Content::Input(path) => root::read_input(path),
+            Content::Input(path) => named::bytes(path, READ_LIMIT),
         }
     }
 }

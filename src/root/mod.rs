@@ -40,7 +40,7 @@ pub use held::Held;
 pub use lock::Lock;
 
 /// No file that is read whole is larger; the largest is the installer itself.
-const READ_LIMIT: u64 = 64 << 20;
+pub const READ_LIMIT: u64 = 64 << 20;
 
 /// Owner and permissions of a file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -497,25 +497,6 @@ impl Root {
         let error = Error::new(kind, what).at(self.path(path).display()).because(why);
         if remedy.is_empty() { error } else { error.remedy(remedy) }
     }
-}
-
-/// The file at `path` on the machine this program runs on, whatever root it works for: something
-/// a person named on the command line, or the program itself.
-pub fn input(path: &Path) -> Result<File> {
-    // A pipe must not block us before we see what it is.
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    nix::fcntl::open(path, flags, Mode::empty())
-        .map(File::from)
-        .map_err(|e| Error::failed("cannot open it").at(path.display()).because(io::Error::from(e)))
-        .and_then(|file| match file.metadata() {
-            Ok(m) if m.is_file() => Ok(file),
-            _ => Err(Error::usage("is not a regular file").at(path.display())),
-        })
-}
-
-/// The whole of [`input`], at most 64 MiB.
-pub fn read_input(path: &Path) -> Result<Vec<u8>> {
-    read_whole(input(path)?, path)
 }
 
 /// Opening a directory to list or sync it.

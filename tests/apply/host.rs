@@ -106,7 +106,7 @@ impl Host {
         for sub in ["bin", "engine", "up", "failed", "loaded", "root"] {
             fs::create_dir(dir.path().join(sub)).unwrap();
         }
-        for sub in ["etc/systemd/system", "etc/munge", "var/lib", "usr/local/sbin"] {
+        for sub in ["etc/systemd/system", "etc/munge", "var/lib", "usr"] {
             fs::create_dir_all(dir.path().join("root").join(sub)).unwrap();
         }
         fs::write(dir.path().join("root/etc/munge/munge.key"), "the key").unwrap();
