@@ -125,13 +125,6 @@ pub struct Status {
     pub last_line: Option<String>,
 }
 
-impl Status {
-    /// It runs, and its image is not known to be missing.
-    pub fn is_well(&self) -> bool {
-        self.state.active == "active" && self.image_there != Some(false)
-    }
-}
-
 /// How each recorded service is. Without a running systemd their states are empty.
 pub fn status(
     record: &Record,

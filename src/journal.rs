@@ -152,6 +152,11 @@ pub enum After {
         /// What it holds; if that is something else by then, it stays
         before: Held,
     },
+    /// A directory is no longer needed.
+    RemoveDir {
+        /// Where
+        path: PathBuf,
+    },
 }
 
 /// A journal that is being written.

@@ -36,6 +36,19 @@ pub fn open(path: &Path) -> Result<File> {
     Err(Error::usage("it is not a regular file").at(path.display()).remedy("name a file"))
 }
 
+/// The whole of a regular file of at most `limit` bytes.
+pub fn bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::failed("cannot read it").at(path.display()).because(e))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::usage(format!("it is larger than {limit} bytes")).at(path.display()));
+    }
+    Ok(bytes)
+}
+
 /// Reads a text of at most `limit` bytes, from a file or a pipe.
 pub fn text(path: &Path, limit: u64) -> Result<String> {
     let mut text = String::new();
@@ -79,6 +92,7 @@ mod tests {
         let pipe = folder.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         for path in [folder.path(), &pipe] {
+            assert!(bytes(path, 9).is_err());
             assert!(open(path).unwrap_err().to_string().contains("not a regular file"));
         }
         assert!(open(&folder.path().join("absent")).is_err());
@@ -91,6 +105,8 @@ mod tests {
         create(&path, 0o600, "four").unwrap();
         assert_eq!(text(&path, 4).unwrap(), "four");
         assert!(text(&path, 3).is_err());
+        assert_eq!(bytes(&path, 4).unwrap(), b"four");
+        assert!(bytes(&path, 3).is_err());
         assert!(create(&path, 0o600, "again").is_err());
     }
 }

@@ -43,6 +43,19 @@ pub struct Record {
     pub links: BTreeMap<PathBuf, PathBuf>,
     /// Images of the services.
     pub images: Vec<ImageRecord>,
+    /// Images that nothing of ours needs any more and that could not be removed yet.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub leftover: BTreeSet<Leftover>,
+}
+
+/// An image that is still in an engine, perhaps one that runs no services any more.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leftover {
+    /// Which engine
+    pub engine: Kind,
+    /// The name the engine has for it
+    pub reference: String,
 }
 
 /// Which bundle, and who signed it.
@@ -57,6 +70,13 @@ pub struct BundleRecord {
     pub release: u64,
     /// The key that its signature was checked with
     pub signer: String,
+}
+
+impl BundleRecord {
+    /// `NAME-VERSION-RELEASE`, as its manifest says it, too.
+    pub fn title(&self) -> String {
+        format!("{}-{}-{}", self.name, self.version, self.release)
+    }
 }
 
 /// A service on this node.
@@ -149,6 +169,7 @@ impl Record {
             dirs: BTreeSet::new(),
             links: BTreeMap::new(),
             images: Vec::new(),
+            leftover: BTreeSet::new(),
         }
     }
 
@@ -198,11 +219,6 @@ impl Record {
     /// It tells the same, whichever run wrote it.
     pub fn same_as(&self, other: &Self) -> bool {
         self.clone().of_transaction(&other.transaction) == *other
-    }
-
-    /// The TCP ports of all services.
-    pub fn ports(&self) -> BTreeSet<u16> {
-        self.services.iter().flat_map(|s| s.ports.iter().copied()).collect()
     }
 
     /// The names of the unit files it lists, services in the order in which they start, then

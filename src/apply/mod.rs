@@ -17,9 +17,10 @@ use crate::error::{Error, Kind, Result};
 use crate::health;
 use crate::host::{Interrupt, UnitState};
 use crate::journal::{self, Act, After, Begin, Journal};
+use crate::named;
 use crate::plan::{Node, Plan, Step};
 use crate::progress::Progress;
-use crate::record::{RECORD, STATE};
+use crate::record::{Leftover, RECORD, Record, STATE};
 use crate::root::{Attr, Held, Lock, Root};
 
 pub use undo::{Recovered, recover};
@@ -277,13 +278,16 @@ fn after(step: &Step) -> Option<After> {
         Step::RemoveFile { path, before } => {
             Some(After::RemoveFile { path: path.clone(), before: before.clone() })
         }
+        Step::RemoveDir { path } => Some(After::RemoveDir { path: path.clone() }),
         _ => None,
     }
 }
 
 /// Does what is left once the record is in place; what cannot be done is told, not undone.
-fn go_forward(root: &Root, after: &[After], progress: &dyn Progress) -> Vec<String> {
+/// The record then lists only those images that are still there.
+fn go_forward(root: &Root, after: &[After], progress: &dyn Progress) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
+    let mut record = Record::load(root)?;
     for act in after {
         let warning = match act {
             After::RemoveImage { engine, reference } => {
@@ -291,13 +295,20 @@ fn go_forward(root: &Root, after: &[After], progress: &dyn Progress) -> Vec<Stri
                     Ok(Removed::InUse) => {
                         Some(format!("image {reference} stays: a container uses it"))
                     }
-                    Ok(Removed::Gone | Removed::Absent) => None,
+                    Ok(Removed::Gone | Removed::Absent) => {
+                        let left = Leftover { engine: *engine, reference: reference.clone() };
+                        if let Some(record) = &mut record {
+                            record.leftover.remove(&left);
+                        }
+                        None
+                    }
                     Err(e) => Some(format!("image {reference} could not be removed: {e}")),
                 }
             }
             After::RemoveFile { path, before } => remove_still(root, path, before)
                 .err()
                 .map(|e| format!("{} stays: {e}", path.display())),
+            After::RemoveDir { path } => root.remove_dir(path).err().map(|e| e.to_string()),
         };
         crash::point();
         if let Some(warning) = warning {
@@ -305,7 +316,10 @@ fn go_forward(root: &Root, after: &[After], progress: &dyn Progress) -> Vec<Stri
             warnings.push(warning);
         }
     }
-    warnings
+    if let Some(record) = record {
+        root.write(Path::new(RECORD), &record.text()?, Attr::own(0o600))?;
+    }
+    Ok(warnings)
 }
 
 /// Removes the file at `path` unless it holds something else by now.
@@ -324,6 +338,6 @@ fn boot() -> Result<String> {
 }
 
 fn system_text(path: &str) -> Result<String> {
-    let bytes = crate::root::read_input(Path::new(path))?;
+    let bytes = named::bytes(Path::new(path), 64)?;
     Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }

@@ -86,11 +86,13 @@ pub(super) fn finish(
     progress: &dyn Progress,
 ) -> Result<Vec<String>> {
     crash::point();
-    let warnings = super::go_forward(node.root, &begin.after, progress);
-    clear(node.root).map_err(|e| {
-        Error::new(Kind::Incomplete, "it is done, but its journal cannot be removed").because(e)
-    })?;
-    Ok(warnings)
+    super::go_forward(node.root, &begin.after, progress)
+        .and_then(|warnings| clear(node.root).map(|()| warnings))
+        .map_err(|e| {
+            Error::new(Kind::Incomplete, "it is done, but what it leaves cannot be cleared away")
+                .because(e)
+                .remedy("put that right and run `ldms-install recover`")
+        })
 }
 
 /// Undoes `acts`, the last one first, and removes the journal if all of it worked.

@@ -116,9 +116,14 @@ impl Client {
         // Asked only once it has failed: an image with other names loses ours all the same.
         let removal = self.cmd(["image", "rm", reference]).timeout(LOADING);
         let Err(failure) = removal.run() else { return Ok(Removed::Gone) };
+        if self.is_in_use(reference)? { Ok(Removed::InUse) } else { Err(failure) }
+    }
+
+    /// There is a container, running or not, of the image `reference`.
+    pub fn is_in_use(self, reference: &str) -> Result<bool> {
         let filter = format!("ancestor={reference}");
         let users = self.cmd(["ps", "--all", "--quiet", "--filter", &filter]).run()?;
-        if users.text().is_empty() { Err(failure) } else { Ok(Removed::InUse) }
+        Ok(!users.text().is_empty())
     }
 
     /// A container of this name is there, running or not.

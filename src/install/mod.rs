@@ -15,11 +15,11 @@ use crate::engine::Kind;
 use crate::error::{Error, Result};
 use crate::health::{self, Status};
 use crate::host::{Facts, Interrupt, ports};
-use crate::manifest::ImageEntry;
+use crate::manifest::{ImageEntry, Manifest};
 use crate::plan::{self, Node, Plan, State, Step};
 use crate::progress::Progress;
 use crate::record::Record;
-use crate::root::Root;
+use crate::root::{Lock, Root};
 use crate::trust::Signer;
 use open::{Opened, Which};
 
@@ -83,15 +83,14 @@ pub struct Session<'a> {
 pub fn install(request: &Request, session: &mut Session<'_>) -> Result<Outcome> {
     let root = Root::open(&request.root)?;
     need_rights(&root, request.dry_run)?;
-    let lock = if request.dry_run { None } else { Some(apply::lock(&root)?) };
-    if let Some(lock) = &lock {
-        // What an interrupted run left is cleared away first; it says so.
-        recover_before(lock, &root, session)?;
-    } else {
+    let (lock, opened) = if request.dry_run {
         apply::refuse_pending(&root)?;
-    }
+        (None, request.which.open(&root)?)
+    } else {
+        let (lock, opened) = open_and_lock(&request.which, &root, session)?;
+        (Some(lock), opened)
+    };
     let record = Record::load(&root)?;
-    let opened = request.which.open(&root)?;
     let facts = Facts::gather(&root)?;
     let decided = decide::decide(request, &root, &opened, record.as_ref(), &facts, session.ask)?;
     let node = Node::new(&root, decided.wanted.engine);
@@ -203,11 +202,19 @@ fn need_rights(root: &Root, dry_run: bool) -> Result<()> {
         .remedy("run it as root or through sudo"))
 }
 
-fn recover_before(
-    lock: &crate::root::Lock,
-    root: &Root,
-    session: &Session<'_>,
-) -> Result<Recovered> {
+/// Checks the bundle, and only then locks the host and clears away what an interrupted run left:
+/// who comes with a wrong bundle changes nothing.
+fn open_and_lock(which: &Which, root: &Root, session: &Session<'_>) -> Result<(Lock, Opened)> {
+    let opened = which.open(root)?;
+    let lock = apply::lock(root)?;
+    match recover_before(&lock, root, session)? {
+        Recovered::Nothing => Ok((lock, opened)),
+        // The keys that the host trusts may be others now.
+        Recovered::Undone(_) | Recovered::Completed(_) => Ok((lock, which.open(root)?)),
+    }
+}
+
+fn recover_before(lock: &Lock, root: &Root, session: &Session<'_>) -> Result<Recovered> {
     let recovered =
         apply::recover(lock, &Node::new(root, engine_of_record(root)?), session.progress)?;
     match &recovered {
@@ -244,11 +251,10 @@ pub fn load(root: &Path, which: &Which, session: &mut Session<'_>) -> Result<Out
         return Err(Error::usage("images are loaded on the host itself, not into a root")
             .remedy("run 'ldms-install load' on the host that was booted from it"));
     }
-    let lock = apply::lock(&root)?;
-    recover_before(&lock, &root, session)?;
+    let (lock, opened) = open_and_lock(which, &root, session)?;
     let record = need_record(&root)?;
-    let opened = which.open(&root)?;
     let bundle = &opened.bundle;
+    check_installed(&record, bundle.manifest())?;
     let node = Node::new(&root, record.engine);
     let plan = plan::loading(&record, &State::look(&node, None, Some(&record))?);
     prove_needed(bundle, &plan, session.interrupt, session.progress)?;
@@ -267,13 +273,34 @@ pub fn load(root: &Path, which: &Which, session: &mut Session<'_>) -> Result<Out
     })
 }
 
+/// The images of what is installed must be those of the bundle: an engine can only say that what
+/// it was fed is something else.
+fn check_installed(record: &Record, manifest: &Manifest) -> Result<()> {
+    for image in &record.images {
+        let same = manifest.image(&image.name);
+        if !same.is_some_and(|b| b.id == image.id && b.layers == image.layers) {
+            let (installed, given) = (record.bundle.title(), manifest.title());
+            return Err(Error::usage(format!(
+                "{installed} is installed; {} is another one in {given}",
+                image.name
+            ))
+            .remedy(format!(
+                "use the bundle {installed} (--bundle FILE), or bring the host up to {given}: \
+                 ldms-install"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Removes what the record lists and nobody has edited.
 pub fn uninstall(root: &Path, dry_run: bool, session: &mut Session<'_>) -> Result<Outcome> {
     let root = Root::open(root)?;
     need_rights(&root, dry_run)?;
     let lock = if dry_run { None } else { Some(apply::lock(&root)?) };
-    if let Some(lock) = &lock {
-        recover_before(lock, &root, session)?;
+    match &lock {
+        Some(lock) => drop(recover_before(lock, &root, session)?),
+        None => apply::refuse_pending(&root)?,
     }
     let record = need_record(&root)?;
     let node = Node::new(&root, record.engine);
@@ -297,17 +324,8 @@ pub fn uninstall(root: &Path, dry_run: bool, session: &mut Session<'_>) -> Resul
             session.progress,
         )?;
     }
-    let BundleTitle(bundle) = BundleTitle::of(&record);
+    let bundle = record.bundle.title();
     Ok(Outcome { changed: plan.changed, dry_run, bundle, signer: None, plan, warnings })
-}
-
-struct BundleTitle(String);
-
-impl BundleTitle {
-    fn of(record: &Record) -> Self {
-        let bundle = &record.bundle;
-        BundleTitle(format!("{}-{}-{}", bundle.name, bundle.version, bundle.release))
-    }
 }
 
 /// The names of the services.
@@ -335,7 +353,7 @@ pub fn status(root: &Path) -> Result<Report> {
     };
     let node = Node::new(&root, record.engine);
     let services = health::status(&record, node.systemd, node.engine)?;
-    Ok(Report { bundle: Some(BundleTitle::of(&record).0), engine: record.engine, services })
+    Ok(Report { bundle: Some(record.bundle.title()), engine: record.engine, services })
 }
 
 /// Brings an interrupted run to an end.
@@ -385,4 +403,46 @@ pub fn verify(
         signer,
         verified,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::manifest::Origin;
+    use crate::record::{ImageRecord, tests::bundle};
+
+    #[test]
+    fn another_bundle_than_the_installed_one_is_not_loaded() {
+        let (id, layers) = (Digest::of(b"image"), vec![Digest::of(b"layer")]);
+        let mut record = Record::new(bundle(), Some(Kind::Podman));
+        record.images.push(ImageRecord {
+            name: "ovishpc/a".into(),
+            reference: "docker.io/ovishpc/a:ldms-0".into(),
+            id,
+            layers: layers.clone(),
+            size: 1,
+            loaded: false,
+        });
+        let origin = Origin::default();
+        let image =
+            ImageEntry { name: "ovishpc/a".into(), id, size: 1, munge: None, layers, origin };
+        let mut manifest = Manifest {
+            name: "ldms".into(),
+            version: "4.5".into(),
+            release: 2,
+            platform: "linux/amd64".parse().unwrap(),
+            packer: String::new(),
+            image: vec![image],
+        };
+        check_installed(&record, &manifest).unwrap();
+        manifest.image[0].layers.clear();
+        let error = check_installed(&record, &manifest).unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Usage);
+        assert!(error.to_string().contains("ldms-4.4-1 is installed"), "{error}");
+        assert!(error.to_string().contains("ldms-4.5-2"), "{error}");
+        assert!(error.next_step().unwrap().contains("use the bundle ldms-4.4-1"));
+        manifest.image.clear();
+        assert!(check_installed(&record, &manifest).is_err());
+    }
 }

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::record::{FileKind, FileRecord, ImageRecord, Record, ServiceRecord};
+use crate::record::{FileKind, FileRecord, ImageRecord, Leftover, Record, ServiceRecord};
 use crate::root::{Attr, Held, Look};
 
 pub use state::{Node, State};
@@ -88,6 +88,7 @@ pub fn plan(wanted: &Wanted, record: Option<&Record>, state: &State) -> Result<P
     planner.wanted_links();
     planner.unwanted(&[]);
     planner.finish_services();
+    planner.unwanted_images();
     planner.in_the_way()?;
     Ok(planner.plan(true))
 }
@@ -97,10 +98,10 @@ pub fn plan(wanted: &Wanted, record: Option<&Record>, state: &State) -> Result<P
 pub fn removal(record: &Record, keep: &[FileKind], state: &State) -> Plan {
     let nothing = Wanted::new(record.bundle.clone(), record.engine);
     let mut planner = Planner::new(&nothing, Some(record), state);
-    planner.images();
     planner.stop_unwanted();
     planner.unwanted(keep);
     planner.finish_services();
+    planner.unwanted_images();
     planner.plan(false)
 }
 
@@ -162,10 +163,10 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Wanted images come first: services keep running meanwhile. Unwanted ones go last, when
-    /// nothing can need them again.
+    /// Wanted images come first: services keep running meanwhile.
     fn images(&mut self) {
-        let old = self.old.map_or(&[][..], |r| &r.images);
+        let old = self.old.filter(|o| o.engine == self.wanted.engine);
+        let old = old.map_or(&[][..], |r| &r.images);
         for image in &self.wanted.images {
             let known = old.iter().find(|o| o.reference == image.reference);
             let there = self.state.images.contains(&image.reference);
@@ -187,19 +188,6 @@ impl<'a> Planner<'a> {
                 size: image.size,
                 loaded: engine.is_some() || known.is_some_and(|k| k.loaded),
             });
-        }
-        let unwanted = old
-            .iter()
-            .filter(|o| o.loaded && !self.wanted.images.iter().any(|w| w.reference == o.reference));
-        for image in unwanted {
-            let Some(engine) = self.old.and_then(|r| r.engine) else { continue };
-            let reference = image.reference.clone();
-            if self.state.has_engine {
-                self.after.push(Step::RemoveImage { engine, reference });
-            } else {
-                let what = format!("stays: {engine} does not answer here");
-                self.notes.push(Note { about: format!("image {reference}"), what });
-            }
         }
     }
 
@@ -362,6 +350,12 @@ impl<'a> Planner<'a> {
     fn write(&mut self, file: &WantedFile, digest: Digest, size: u64) {
         self.written.insert(file.path.clone());
         self.reload |= file.kind == FileKind::Unit;
+        // How to stop a service its old unit knows: the new one may name another engine.
+        let service = self.wanted.services.iter().find(|s| file.path.ends_with(&s.unit));
+        if let Some(service) = service.filter(|s| self.starts() && self.state.unit(&s.unit).is_up())
+        {
+            self.steps.push(Step::Stop { unit: service.unit.clone() });
+        }
         self.steps.push(Step::WriteFile {
             path: file.path.clone(),
             content: file.content.clone(),
@@ -404,6 +398,7 @@ impl<'a> Planner<'a> {
     fn unwanted(&mut self, keep: &[FileKind]) {
         let Some(old) = self.old else { return };
         let mut gone: BTreeSet<&Path> = BTreeSet::new();
+        let mut gone_after: BTreeSet<&Path> = BTreeSet::new();
         for (path, target) in &old.links {
             if self.record.links.contains_key(path) {
                 continue;
@@ -428,6 +423,7 @@ impl<'a> Planner<'a> {
                 // The program goes last of all: until then somebody may need it to recover.
                 if file.kind == FileKind::Program {
                     self.after.push(step);
+                    gone_after.insert(path);
                 } else {
                     self.steps.push(step);
                     gone.insert(path);
@@ -444,9 +440,14 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let left = self.state.entries.get(dir).map_or(&[][..], |names| names);
-            if left.iter().all(|name| gone.contains(dir.join(name).as_path())) {
-                self.steps.push(Step::RemoveDir { path: dir.clone() });
+            let left: Vec<_> = left.iter().map(|name| dir.join(name)).collect();
+            let step = Step::RemoveDir { path: dir.clone() };
+            if left.iter().all(|path| gone.contains(&**path)) {
+                self.steps.push(step);
                 gone.insert(dir);
+            } else if left.iter().all(|p| gone.contains(&**p) || gone_after.contains(&**p)) {
+                self.after.push(step);
+                gone_after.insert(dir);
             } else {
                 self.record.dirs.insert(dir.clone());
                 self.notes.push(Note::on(dir, "is not empty, so it stays"));
@@ -460,7 +461,7 @@ impl<'a> Planner<'a> {
         if self.reload && self.state.units.is_some() {
             self.steps.push(Step::Reload);
         }
-        let start = self.wanted.start && self.state.units.is_some();
+        let start = self.starts();
         let mut awaited = Vec::new();
         for service in &self.wanted.services {
             let state = self.state.unit(&service.unit);
@@ -474,7 +475,8 @@ impl<'a> Planner<'a> {
                 stale: !start && changed && state.is_up(),
             });
             let unit = service.unit.clone();
-            match (state.is_up(), changed) {
+            let up = state.is_up() && !self.steps.contains(&Step::Stop { unit: unit.clone() });
+            match (up, changed) {
                 _ if !start => continue,
                 (true, true) => self.steps.push(Step::Restart { unit }),
                 (true, false) if state.active == "active" => continue,
@@ -498,6 +500,11 @@ impl<'a> Planner<'a> {
         self.steps.append(&mut awaited);
     }
 
+    /// Services are started and restarted.
+    fn starts(&self) -> bool {
+        self.wanted.start && self.state.units.is_some()
+    }
+
     /// What the service is made of is not what it was started with.
     fn has_changed(&self, service: &WantedService) -> bool {
         let before = self.old.and_then(|old| old.services.iter().find(|o| o.unit == service.unit));
@@ -508,6 +515,38 @@ impl<'a> Planner<'a> {
             || service.uses.iter().any(|p| self.written.contains(p))
             || before.is_some_and(|b| b.stale || b.image != service.image)
             || loads
+    }
+
+    /// Unwanted images go when nothing can need them again. The record lists each until it is
+    /// gone. One that an earlier run had to leave is tried again if nobody uses it, or if what
+    /// this run does may end that use.
+    fn unwanted_images(&mut self) {
+        let Some(old) = self.old else { return };
+        let loaded = old.images.iter().filter(|image| image.loaded);
+        let loaded: BTreeSet<Leftover> = old
+            .engine
+            .into_iter()
+            .flat_map(|engine| {
+                loaded.clone().map(move |i| Leftover { engine, reference: i.reference.clone() })
+            })
+            .collect();
+        let mut removals = Vec::new();
+        for image in loaded.union(&old.leftover) {
+            let Leftover { engine, reference } = image.clone();
+            let wanted = self.wanted.images.iter().any(|w| w.reference == reference);
+            if wanted && self.wanted.engine == Some(engine) {
+                continue;
+            }
+            let worth_it = loaded.contains(image) || !self.steps.is_empty();
+            if self.state.unused.contains(image) || (self.state.has_engine && worth_it) {
+                removals.push(Step::RemoveImage { engine, reference });
+            } else {
+                let what = format!("stays: {engine} still uses it or does not answer here");
+                self.notes.push(Note { about: format!("image {reference}"), what });
+            }
+            self.record.leftover.insert(image.clone());
+        }
+        self.after.splice(0..0, removals);
     }
 
     fn in_the_way(&self) -> Result<()> {

@@ -11,8 +11,9 @@ use crate::digest::Digest;
 use crate::engine::load::Client;
 use crate::error::{Error, Result};
 use crate::host::{Systemd, UnitState};
-use crate::record::Record;
-use crate::root::{self, Look, Root};
+use crate::named;
+use crate::record::{Leftover, Record};
+use crate::root::{Look, READ_LIMIT, Root};
 
 /// The node that is worked on.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub struct State {
     pub sources: BTreeMap<PathBuf, (Digest, u64)>,
     /// The wanted and the recorded images that are there, with exactly the signed layers.
     pub images: BTreeSet<String>,
+    /// Images that an earlier run had to leave in their engine and that no container uses now.
+    pub unused: BTreeSet<Leftover>,
     /// There is an engine that can be spoken to.
     pub has_engine: bool,
     /// How each unit that matters is; `None` where no systemd runs.
@@ -112,6 +115,12 @@ impl State {
         record: Option<&Record>,
     ) -> Result<()> {
         let Some(engine) = node.engine else { return Ok(()) };
+        for left in record.iter().flat_map(|r| &r.leftover) {
+            // An engine that does not answer, perhaps for good, is not asked to remove anything.
+            if Client::new(left.engine).is_in_use(&left.reference).is_ok_and(|used| !used) {
+                self.unused.insert(left.clone());
+            }
+        }
         let wanted = wanted.iter().flat_map(|w| &w.images).map(|i| (&i.reference, &i.layers));
         let known = record.iter().flat_map(|r| &r.images).map(|i| (&i.reference, &i.layers));
         for (reference, layers) in wanted.chain(known) {
@@ -142,7 +151,7 @@ impl Content {
             Content::CopyOf(path) => root
                 .read(path)?
                 .ok_or_else(|| Error::host("is not there").at(root.path(path).display())),
-            Content::Input(path) => root::read_input(path),
+            Content::Input(path) => named::bytes(path, READ_LIMIT),
         }
     }
 }

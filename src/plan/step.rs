@@ -55,7 +55,8 @@ pub enum Step {
         path: PathBuf,
         /// What
         content: Content,
-        /// The digest of the content
+        /// The digest of the content; never shown: that of a short secret gives it away
+        #[serde(skip)]
         digest: Digest,
         /// Bytes
         size: u64,

@@ -142,6 +142,13 @@ fn a_first_installation() {
     assert!(plan.changed);
     let json = serde_json::to_string(&plan).unwrap();
     assert!(json.contains(r#""step":"load-image""#) && !json.contains("[Service]"), "{json}");
+    assert!(json.contains(r#""replaces":false"#), "{json}");
+    // Neither of what is written nor of what is replaced or removed.
+    let key = Digest::of(b"key").hex();
+    assert!(!json.contains(&key), "{json}");
+    let (state, record) = installed();
+    let json = serde_json::to_string(&removal(&record, &[], &state)).unwrap();
+    assert!(json.contains("munge.key") && !json.contains(&key), "{json}");
 }
 
 #[test]
@@ -391,6 +398,25 @@ fn what_was_changed_without_a_restart_is_restarted_by_the_next_run() {
     assert!(started.to_string().starts_with("restart  ldms-sampler.service\nawait"), "{started}");
     let (state, record) = (after(state, &started), started.record.unwrap());
     assert!(!plan(&wanted("two!"), Some(&record), &state).unwrap().changed);
+}
+
+#[test]
+fn another_engine_takes_over_and_the_old_one_is_cleared() {
+    let (mut state, record) = installed();
+    state.images.clear();
+    let mut wanted = wanted("one");
+    wanted.engine = Some(Engine::Docker);
+    wanted.files[0].content = Content::Text("[Service]\nExecStart=docker\n".into());
+    let plan = plan(&wanted, Some(&record), &state).unwrap();
+    insta::assert_snapshot!(plan.to_string(), @r"
+    load     docker.io/ovishpc/ldms-samp:ldms-0123 into docker (276.0 MB)
+    stop     ldms-sampler.service
+    replace  /etc/systemd/system/ldms-sampler.service (0:0 0644, 27 bytes)
+    reload   systemd
+    start    ldms-sampler.service
+    await    sampler: running, answering on port 411 (at most 60 s)
+    unload   docker.io/ovishpc/ldms-samp:ldms-0123 from podman, unless a container uses it
+    ");
 }
 
 #[test]

@@ -28,7 +28,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, stat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, symlinkat, unlinkat};
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,7 @@ pub use held::Held;
 pub use lock::Lock;
 
 /// No file that is read whole is larger; the largest is the installer itself.
-const READ_LIMIT: u64 = 64 << 20;
+pub const READ_LIMIT: u64 = 64 << 20;
 
 /// Owner and permissions of a file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +116,7 @@ pub struct Space {
 #[derive(Debug)]
 pub struct Root {
     dir: PathBuf,
+    live: bool,
     inner: pathrs::Root,
 }
 
@@ -125,14 +126,25 @@ impl Root {
         let inner = pathrs::Root::open(dir).map_err(|e| {
             Error::host("cannot open the root directory").at(dir.display()).because(reason(e))
         })?;
+        let fails =
+            |e| Error::failed("cannot look at the root directory").at(dir.display()).because(e);
+        // However it is written: `/tmp/..` is the running host, too.
+        let handle = inner.resolve(".").map_err(|e| fails(reason(e)))?;
+        let [this, running] = [fstat(OwnedFd::from(handle)), stat("/")];
+        let (this, running) =
+            (this.map_err(|e| fails(e.into()))?, running.map_err(|e| fails(e.into()))?);
+        let live = (this.st_dev, this.st_ino) == (running.st_dev, running.st_ino);
         // The messages name files by this path, so it should not depend on where one stands.
-        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-        Ok(Root { dir, inner })
+        let dir = match live {
+            true => PathBuf::from("/"),
+            false => std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()),
+        };
+        Ok(Root { dir, live, inner })
     }
 
     /// The root is `/`: the host that is running.
     pub fn is_live(&self) -> bool {
-        self.dir == Path::new("/")
+        self.live
     }
 
     /// The directory that is the root.
@@ -485,25 +497,6 @@ impl Root {
         let error = Error::new(kind, what).at(self.path(path).display()).because(why);
         if remedy.is_empty() { error } else { error.remedy(remedy) }
     }
-}
-
-/// The file at `path` on the machine this program runs on, whatever root it works for: something
-/// a person named on the command line, or the program itself.
-pub fn input(path: &Path) -> Result<File> {
-    // A pipe must not block us before we see what it is.
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    nix::fcntl::open(path, flags, Mode::empty())
-        .map(File::from)
-        .map_err(|e| Error::failed("cannot open it").at(path.display()).because(io::Error::from(e)))
-        .and_then(|file| match file.metadata() {
-            Ok(m) if m.is_file() => Ok(file),
-            _ => Err(Error::usage("is not a regular file").at(path.display())),
-        })
-}
-
-/// The whole of [`input`], at most 64 MiB.
-pub fn read_input(path: &Path) -> Result<Vec<u8>> {
-    read_whole(input(path)?, path)
 }
 
 /// Opening a directory to list or sync it.

@@ -11,10 +11,13 @@ use std::path::Path;
 use std::process::Stdio;
 
 use host::{Host, code};
+use ldms_bundle::answers::Never;
 use ldms_bundle::apply::Recovered;
 use ldms_bundle::digest::Digest;
 use ldms_bundle::engine;
 use ldms_bundle::error::Kind;
+use ldms_bundle::host::Interrupt;
+use ldms_bundle::install::{self, Request, Session, open::Which};
 use ldms_bundle::journal::{self, Act, Begin, Journal};
 use ldms_bundle::record::RECORD;
 use ldms_bundle::root::{Attr, Held, Root};
@@ -155,6 +158,45 @@ fn after_a_reboot_starts_and_stops_are_void() {
 }
 
 #[test]
+fn who_only_looks_or_has_no_bundle_recovers_nothing() {
+    let host = Host::bare();
+    let root = Root::open(&host.path("root")).unwrap();
+    root.mkdir(Path::new("/var/lib/ldms-install"), Attr::own(0o700)).unwrap();
+    let begin = Begin {
+        transaction: "t".into(),
+        verb: "install".into(),
+        boot: "b".into(),
+        leaves_record: true,
+        live: false,
+        engine: None,
+        up: vec![],
+        after: vec![],
+    };
+    drop(Journal::begin(&root, &begin).unwrap());
+    let mut session = Session {
+        ask: &mut Never,
+        interrupt: &Interrupt::none(),
+        progress: &ldms_bundle::progress::Quiet,
+    };
+    let request = Request {
+        root: host.path("root"),
+        which: Which { bundle: Some(host.path("no-bundle")), ..Which::default() },
+        roles: vec![],
+        engine: None,
+        set: vec![],
+        answers: None,
+        start: true,
+        dry_run: false,
+    };
+    let error = install::install(&request, &mut session).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("no-bundle"), "{error}");
+    assert!(journal::read(&root).unwrap().is_some());
+    let error = install::uninstall(&request.root, true, &mut session).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Incomplete);
+    assert!(error.next_step().unwrap().contains("recover"));
+}
+
+#[test]
 fn a_live_run_is_not_recovered_from_outside() {
     let host = Host::bare();
     let root = Root::open(&host.path("root")).unwrap();
@@ -209,7 +251,7 @@ fn without_its_engine_a_host_is_told_of_and_cleared() {
     let output = host.run("uninstall", &[]);
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
-    let note = "note: image docker.io/ovishpc/ldms-samp:v1 stays: podman does not answer here";
+    let note = "note: image docker.io/ovishpc/ldms-samp:v1 stays: podman still uses it";
     assert!(text.contains(note), "{text}");
     let mut left = host.listing();
     left.remove("engine/docker.io_ovishpc_ldms-samp_v1").unwrap();
@@ -264,6 +306,25 @@ fn what_the_site_edits_before_a_recovery_is_kept() {
     host.must("recover");
     assert_eq!(root.read(conf).unwrap().unwrap(), b"ours now");
     assert!(journal::read(&root).unwrap().is_none());
+}
+
+#[test]
+fn an_image_that_could_not_be_removed_is_tried_again() {
+    let host = Host::bare();
+    host.must("install 1");
+    let old = host.path("engine/docker.io_ovishpc_ldms-samp_v1");
+    fs::write(host.path("in-use"), "").unwrap();
+    host.must("install 2");
+    assert!(old.exists());
+    let again = String::from_utf8(host.run("install 2", &[]).stdout).unwrap();
+    assert!(again.contains("changed: false") && again.contains("podman still uses it"), "{again}");
+    fs::remove_file(host.path("in-use")).unwrap();
+    host.must("install 2");
+    assert!(!old.exists());
+    let record = fs::read_to_string(host.path("root/var/lib/ldms-install/record.json")).unwrap();
+    assert!(!record.contains("leftover"), "{record}");
+    let again = String::from_utf8(host.run("install 2", &[]).stdout).unwrap();
+    assert!(again.contains("changed: false"), "{again}");
 }
 
 #[test]
