@@ -19,4 +19,5 @@ mod node;
 mod prepared;
 mod prompts;
 mod refuse;
+mod sources;
 mod state;
