@@ -135,9 +135,10 @@ impl Root {
             (this.map_err(|e| fails(e.into()))?, running.map_err(|e| fails(e.into()))?);
         let live = (this.st_dev, this.st_ino) == (running.st_dev, running.st_ino);
         // The messages name files by this path, so it should not depend on where one stands.
-        let dir = match live {
-            true => PathBuf::from("/"),
-            false => std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()),
+        let dir = if live {
+            PathBuf::from("/")
+        } else {
+            std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned())
         };
         Ok(Root { dir, live, inner })
     }
