@@ -279,9 +279,11 @@ impl<'a> Planner<'a> {
         let mut entry =
             FileRecord { kind: file.kind, digest: Some(digest), attr: file.attr, offered };
         match there {
-            // Already as wanted; whether it is ours the record says, but a unit is always ours.
+            // Already as wanted; whether it is ours the record says. A unit always is, and so is the
+            // very program, which the medium's README has people copy where it cannot run.
             Some(Some(there)) if there == digest => {
-                if recorded.is_some() || file.kind == FileKind::Unit {
+                let adopted = matches!(file.kind, FileKind::Unit | FileKind::Program);
+                if recorded.is_some() || adopted {
                     if attr != Some(file.attr) {
                         self.write(file, digest, size);
                     }

@@ -9,12 +9,12 @@ use crate::health::Check;
 use crate::host::UnitState;
 use crate::record::tests::bundle;
 
-const UNIT: &str = "/etc/systemd/system/ldms-sampler.service";
-const CONFIG: &str = "/etc/ldms/sampler.conf";
+const UNIT: &str = "/etc/systemd/system/ldms-watcher.service";
+const CONFIG: &str = "/etc/ldms/watcher.conf";
 
 fn wanted(config: &str) -> Wanted {
     let mut wanted = Wanted::new(bundle(), Some(Engine::Podman));
-    wanted.add_unit("ldms-sampler.service", "[Service]\n".into(), &["ldms.target"]);
+    wanted.add_unit("ldms-watcher.service", "[Service]\n".into(), &["ldms.target"]);
     wanted.add_unit("ldms.target", "[Unit]\n".into(), &["multi-user.target"]);
     wanted.files.push(WantedFile {
         path: CONFIG.into(),
@@ -37,9 +37,9 @@ fn wanted(config: &str) -> Wanted {
         size: 276_000_000,
     });
     wanted.services.push(WantedService {
-        name: "sampler".into(),
-        role: "sampler".into(),
-        unit: "ldms-sampler.service".into(),
+        name: "watcher".into(),
+        role: "watcher".into(),
+        unit: "ldms-watcher.service".into(),
         image: "docker.io/ovishpc/ldms-samp:ldms-0123".into(),
         uses: vec![CONFIG.into(), "/etc/ldms/munge/munge.key".into()],
         ports: vec![411],
@@ -128,16 +128,16 @@ fn a_first_installation() {
     mkdir    /etc/ldms/munge (0:0 0700)
     mkdir    /etc/systemd/system/ldms.target.wants (0:0 0755)
     mkdir    /etc/systemd/system/multi-user.target.wants (0:0 0755)
-    write    /etc/systemd/system/ldms-sampler.service (0:0 0644, 10 bytes)
+    write    /etc/systemd/system/ldms-watcher.service (0:0 0644, 10 bytes)
     write    /etc/systemd/system/ldms.target (0:0 0644, 7 bytes)
-    write    /etc/ldms/sampler.conf (0:0 0644, 3 bytes)
+    write    /etc/ldms/watcher.conf (0:0 0644, 3 bytes)
     write    /etc/ldms/munge/munge.key (101:101 0600, 3 bytes, copy of /etc/munge/munge.key)
-    link     /etc/systemd/system/ldms.target.wants/ldms-sampler.service -> /etc/systemd/system/ldms-sampler.service
+    link     /etc/systemd/system/ldms.target.wants/ldms-watcher.service -> /etc/systemd/system/ldms-watcher.service
     link     /etc/systemd/system/multi-user.target.wants/ldms.target -> /etc/systemd/system/ldms.target
     reload   systemd
-    start    ldms-sampler.service
+    start    ldms-watcher.service
     start    ldms.target
-    await    sampler: running, answering on port 411 (at most 60 s)
+    await    watcher: running, answering on port 411 (at most 60 s)
     ");
     assert!(plan.changed);
     let json = serde_json::to_string(&plan).unwrap();
@@ -164,9 +164,9 @@ fn an_untouched_file_is_replaced_and_its_service_restarted() {
     let (state, record) = installed();
     let plan = plan(&wanted("two!"), Some(&record), &state).unwrap();
     insta::assert_snapshot!(plan.to_string(), @r"
-    replace  /etc/ldms/sampler.conf (0:0 0644, 4 bytes)
-    restart  ldms-sampler.service
-    await    sampler: running, answering on port 411 (at most 60 s)
+    replace  /etc/ldms/watcher.conf (0:0 0644, 4 bytes)
+    restart  ldms-watcher.service
+    await    watcher: running, answering on port 411 (at most 60 s)
     ");
 }
 
@@ -182,8 +182,8 @@ fn an_edited_file_is_kept_and_the_new_one_offered_once() {
 
     let two = plan(&wanted("two!"), Some(&record), &state).unwrap();
     insta::assert_snapshot!(two.to_string(), @r"
-    write    /etc/ldms/sampler.conf.new (0:0 0644, 4 bytes)
-    note: /etc/ldms/sampler.conf was edited here and is kept; the new version is /etc/ldms/sampler.conf.new
+    write    /etc/ldms/watcher.conf.new (0:0 0644, 4 bytes)
+    note: /etc/ldms/watcher.conf was edited here and is kept; the new version is /etc/ldms/watcher.conf.new
     ");
     let state = after(state, &two);
     let record = two.record.unwrap();
@@ -236,13 +236,13 @@ fn everything_goes_in_the_order_in_which_nothing_breaks() {
     let (state, record) = installed();
     let plan = removal(&record, &[], &state);
     insta::assert_snapshot!(plan.to_string(), @r"
-    stop     ldms-sampler.service
+    stop     ldms-watcher.service
     stop     ldms.target
-    unlink   /etc/systemd/system/ldms.target.wants/ldms-sampler.service
+    unlink   /etc/systemd/system/ldms.target.wants/ldms-watcher.service
     unlink   /etc/systemd/system/multi-user.target.wants/ldms.target
     remove   /etc/ldms/munge/munge.key
-    remove   /etc/ldms/sampler.conf
-    remove   /etc/systemd/system/ldms-sampler.service
+    remove   /etc/ldms/watcher.conf
+    remove   /etc/systemd/system/ldms-watcher.service
     remove   /etc/systemd/system/ldms.target
     rmdir    /etc/systemd/system/multi-user.target.wants
     rmdir    /etc/systemd/system/ldms.target.wants
@@ -351,7 +351,7 @@ fn a_prepared_root_gets_files_and_links_and_no_more() {
     for word in ["load", "reload", "start", "await"] {
         assert!(!text.lines().any(|l| l.split_whitespace().next() == Some(word)), "{text}");
     }
-    assert!(text.contains("link     /etc/systemd/system/ldms.target.wants/ldms-sampler.service"));
+    assert!(text.contains("link     /etc/systemd/system/ldms.target.wants/ldms-watcher.service"));
     let record = plan.record.unwrap();
     assert!(!record.images[0].loaded);
 
@@ -373,16 +373,16 @@ fn services_start_only_if_asked_and_only_if_they_must() {
     assert!(!text.contains("restart") && text.contains("replace"), "{text}");
 
     let mut down = state.clone();
-    down.units.as_mut().unwrap().insert("ldms-sampler.service".into(), unit("failed"));
+    down.units.as_mut().unwrap().insert("ldms-watcher.service".into(), unit("failed"));
     let text = plan(&wanted("one"), Some(&record), &down).unwrap().to_string();
-    assert!(text.starts_with("start    ldms-sampler.service\nawait"), "{text}");
+    assert!(text.starts_with("start    ldms-watcher.service\nawait"), "{text}");
 
     // A key that was renewed on the host is copied anew.
     let mut renewed = state;
     renewed.sources.insert("/etc/munge/munge.key".into(), (Digest::of(b"newer"), 5));
     let text = plan(&wanted("one"), Some(&record), &renewed).unwrap().to_string();
     assert!(text.contains("replace  /etc/ldms/munge/munge.key (101:101 0600, 5 bytes, copy of"));
-    assert!(text.contains("restart  ldms-sampler.service"), "{text}");
+    assert!(text.contains("restart  ldms-watcher.service"), "{text}");
 }
 
 #[test]
@@ -395,7 +395,7 @@ fn what_was_changed_without_a_restart_is_restarted_by_the_next_run() {
     let again = plan(&quiet, Some(&record), &state).unwrap();
     assert!(!again.changed, "{again}");
     let started = plan(&wanted("two!"), Some(&record), &state).unwrap();
-    assert!(started.to_string().starts_with("restart  ldms-sampler.service\nawait"), "{started}");
+    assert!(started.to_string().starts_with("restart  ldms-watcher.service\nawait"), "{started}");
     let (state, record) = (after(state, &started), started.record.unwrap());
     assert!(!plan(&wanted("two!"), Some(&record), &state).unwrap().changed);
 }
@@ -410,11 +410,11 @@ fn another_engine_takes_over_and_the_old_one_is_cleared() {
     let plan = plan(&wanted, Some(&record), &state).unwrap();
     insta::assert_snapshot!(plan.to_string(), @r"
     load     docker.io/ovishpc/ldms-samp:ldms-0123 into docker (276.0 MB)
-    stop     ldms-sampler.service
-    replace  /etc/systemd/system/ldms-sampler.service (0:0 0644, 27 bytes)
+    stop     ldms-watcher.service
+    replace  /etc/systemd/system/ldms-watcher.service (0:0 0644, 27 bytes)
     reload   systemd
-    start    ldms-sampler.service
-    await    sampler: running, answering on port 411 (at most 60 s)
+    start    ldms-watcher.service
+    await    watcher: running, answering on port 411 (at most 60 s)
     unload   docker.io/ovishpc/ldms-samp:ldms-0123 from podman, unless a container uses it
     ");
 }
@@ -430,11 +430,11 @@ fn a_service_that_goes_is_stopped_before_its_files_go() {
     less.dirs.clear();
     let plan = plan(&less, Some(&record), &state).unwrap();
     insta::assert_snapshot!(plan.to_string(), @r"
-    stop     ldms-sampler.service
-    unlink   /etc/systemd/system/ldms.target.wants/ldms-sampler.service
+    stop     ldms-watcher.service
+    unlink   /etc/systemd/system/ldms.target.wants/ldms-watcher.service
     remove   /etc/ldms/munge/munge.key
-    remove   /etc/ldms/sampler.conf
-    remove   /etc/systemd/system/ldms-sampler.service
+    remove   /etc/ldms/watcher.conf
+    remove   /etc/systemd/system/ldms-watcher.service
     rmdir    /etc/systemd/system/ldms.target.wants
     rmdir    /etc/ldms/munge
     rmdir    /etc/ldms
