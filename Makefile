@@ -52,7 +52,7 @@ images:
 	tests/images/build.sh --variant small $(IMAGES)
 
 host-test: all images
-	cargo test --locked --quiet --features host-tests,crash-points --test host -- --test-threads=2
+	cargo test --locked --quiet --features host-tests,crash-points --test host -- --test-threads=3
 
 bench: all images
 	benches/run.sh $(DIST) $(IMAGES)

@@ -30,6 +30,10 @@ pub const SUMS: &str = "SHA256SUMS";
 /// The remedy for a bundle that is not what was signed.
 const COPY_AGAIN: &str = "copy the bundle to the medium again, or use another medium";
 
+/// The remedy for what does not begin like a bundle.
+const NOT_A_BUNDLE: &str =
+    "name the file that ends in .ldms; if this is it, copy it to the medium again";
+
 /// A bundle whose signature was checked with a trusted key, and whose index and manifest are
 /// what was signed. Its other members are proven when they are read.
 pub struct Bundle {
@@ -78,11 +82,6 @@ impl Medium {
     /// Fills `buffer` from `at` on; `what` is being read.
     fn read(&self, buffer: &mut [u8], at: u64, what: &str) -> Result<()> {
         let end = at.saturating_add(buffer.len() as u64);
-        if self.length < BLOCK {
-            return Err(Error::refused("this is not a bundle")
-                .at(self.place.display())
-                .remedy("name the file that ends in .ldms with --bundle FILE"));
-        }
         if end > self.length {
             return Err(Error::refused(format!(
                 "the bundle is truncated: it ends at byte {}, {what} goes to byte {end}",
@@ -116,7 +115,7 @@ impl Medium {
         } else {
             format!("the bundle is damaged at byte {at}")
         };
-        let remedy = if at == 0 { "name the file that ends in .ldms" } else { COPY_AGAIN };
+        let remedy = if at == 0 { NOT_A_BUNDLE } else { COPY_AGAIN };
         Error::refused(what).at(self.place.display()).because(reason).remedy(remedy)
     }
 

@@ -105,8 +105,8 @@ pub fn removal(record: &Record, keep: &[FileKind], state: &State) -> Plan {
     planner.plan(false)
 }
 
-/// The plan that takes the images of `record` into the engine: for a host that was booted from a
-/// prepared root.
+/// The plan that takes the images of `record` into the engine and starts what has waited for them:
+/// for a host that was booted from a prepared root.
 pub fn loading(record: &Record, state: &State) -> Plan {
     let mut new = record.clone();
     let mut steps = Vec::new();
@@ -122,6 +122,15 @@ pub fn loading(record: &Record, state: &State) -> Plan {
                     size: image.size,
                 });
             }
+        }
+    }
+    // What systemd has tried in vain since the boot need not wait for its next try; what somebody
+    // has stopped stays so.
+    for service in &record.services {
+        let loads = |step: &Step| matches!(step, Step::LoadImage { reference, .. } if *reference == service.image);
+        let state = state.unit(&service.unit);
+        if steps.iter().any(loads) && !state.is_down() && state.active != "active" {
+            steps.push(Step::Start { unit: service.unit.clone() });
         }
     }
     let changed = !steps.is_empty() || !new.same_as(record);

@@ -362,6 +362,13 @@ fn a_prepared_root_gets_files_and_links_and_no_more() {
         "load     docker.io/ovishpc/ldms-samp:ldms-0123 into podman (276.0 MB)\n"
     );
     assert!(loading.record.unwrap().images[0].loaded);
+
+    // systemd has tried to start it meanwhile.
+    let mut tried = bare();
+    let units = tried.units.get_or_insert_default();
+    units.insert("ldms-watcher.service".into(), unit("activating"));
+    let text = super::loading(&record, &tried).to_string();
+    assert!(text.ends_with("start    ldms-watcher.service\n"), "{text}");
 }
 
 #[test]

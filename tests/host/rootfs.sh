@@ -140,18 +140,28 @@ RUNC
     [ -s "$root/etc/munge/munge.key" ] || die "munge made no key"
 }
 
-say "making $out: Debian $suite, engine $engine (a minute or so)"
-rm -rf "$out.partial" "$out.stamp"
-printf '%s\n' "${sources[@]}" |
-    nice mmdebstrap --mode=root --variant=minbase --quiet \
+bootstrap() {
+    rm -rf "$out.partial"
+    printf '%s\n' "${sources[@]}" | nice mmdebstrap --mode=root --variant=minbase --quiet \
         --include="$(IFS=,; echo "${packages[*]}")" \
         --aptopt='APT::Install-Recommends "false"' \
+        --aptopt='Acquire::Retries "5"' \
         --aptopt='Acquire::Languages "none"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' \
         --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
         --dpkgopt='path-exclude=/usr/share/info/*' \
         "$suite" "$out.partial" - >&2
+}
+
+say "making $out: Debian $suite, engine $engine (a minute or so)"
+rm -f "$out.stamp"
+bootstrap || {
+    # A mirror may stumble.
+    say "that failed; once more in ten seconds"
+    sleep 10
+    bootstrap
+}
 customize "$out.partial"
 rm -rf "$out"
 mv "$out.partial" "$out"

@@ -87,7 +87,8 @@ for name in archive-keyring archive-keyring.pgp archive-keyring.gpg; do
     [[ -f /usr/share/keyrings/debian-$name ]] && keyring=/usr/share/keyrings/debian-$name
 done
 [[ -n $keyring ]] || die "no Debian keyring in /usr/share/keyrings: install debian-archive-keyring"
-aptopts=()
+# A mirror that stumbles once is asked again.
+aptopts=('Acquire::Retries "5"')
 while IFS= read -r line; do
     aptopts+=("$line")
 done < <(apt-config dump | sed -nE 's/^(Acquire::https?::Proxy[^ ]* ".*");$/\1/p')
