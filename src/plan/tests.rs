@@ -338,7 +338,9 @@ fn a_program_and_answers_that_the_site_had_before_us_stay() {
         assert_eq!(first.to_string().contains(&note), !same, "{first}");
         let (state, record) = (after(state, &first), first.record.unwrap());
         let gone = after(state.clone(), &removal(&record, &[], &state));
-        assert_eq!(*gone.at(Path::new(path)), look);
+        // The very program, copied there by hand as the medium's README says, is ours from now on.
+        let adopted = path == PROGRAM && look == file(b"one", Attr::root(0o755));
+        assert_eq!(*gone.at(Path::new(path)), if adopted { Look::Absent } else { look });
         assert!(!gone.files.keys().any(|path| path.extension().is_some_and(|e| e == "new")));
     }
 }
