@@ -105,7 +105,7 @@ struct Build {
     /// Version of what is in it [default: the images' common tag]
     #[arg(long)]
     version: Option<String>,
-    /// Release of the bundle: a site takes only higher ones than it has
+    /// Release of the bundle: counts up with every bundle of this name
     #[arg(long, default_value_t = 1, value_name = "N",
           value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
     release: u64,
