@@ -6,7 +6,7 @@ DIST     := target/dist
 IMAGES   := target/images/small
 NEED     := tests/need.sh
 
-.PHONY: all demo check test bench clean installer pack images manuals host-test format lint unit
+.PHONY: all demo check test bench clean installer pack images manuals rootfs host-test format lint unit
 
 all: $(DIST)/ldms-pack installer
 
@@ -51,7 +51,16 @@ manuals:
 images:
 	tests/images/build.sh --variant small $(IMAGES)
 
-host-test: all images
+# The root file systems of the test hosts, one after the other: made on demand in the midst of
+# tests they would compete with them.
+ENGINES := podman docker podman,docker
+rootfs:
+	for engine in $(ENGINES); do \
+	    tests/host/rootfs.sh --suite trixie --engine $$engine \
+	        target/tmp/host/trixie-$$(echo $$engine | tr , -) || exit 1; \
+	done
+
+host-test: all images rootfs
 	cargo test --locked --quiet --features host-tests,crash-points --test host -- --test-threads=3
 
 bench: all images

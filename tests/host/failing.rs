@@ -126,7 +126,7 @@ fn an_interrupt_during_a_load_is_undone() {
     let before = listing(&host);
     for signal in ["INT", "TERM", "HUP"] {
         let output = host.run(&format!(
-            "{INSTALL} 2>/run/said & installer=$!
+            ": >/run/said; {INSTALL} 2>>/run/said & installer=$!
              until grep -q '^load ' /run/said; do sleep 0.005; done
              kill -{signal} $installer; wait $installer; status=$?; cat /run/said >&2; exit $status"
         ));

@@ -142,7 +142,7 @@ RUNC
 
 bootstrap() {
     rm -rf "$out.partial"
-    printf '%s\n' "${sources[@]}" | nice mmdebstrap --mode=root --variant=minbase --quiet \
+    printf '%s\n' "${sources[@]}" | nice mmdebstrap --mode=root --variant=minbase \
         --include="$(IFS=,; echo "${packages[*]}")" \
         --aptopt='APT::Install-Recommends "false"' \
         --aptopt='Acquire::Retries "5"' \
@@ -151,7 +151,10 @@ bootstrap() {
         --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
         --dpkgopt='path-exclude=/usr/share/info/*' \
-        "$suite" "$out.partial" - >&2
+        "$suite" "$out.partial" - >"$out.log" 2>&1 || {
+        tail -n 30 "$out.log" >&2
+        return 1
+    }
 }
 
 say "making $out: Debian $suite, engine $engine (a minute or so)"
@@ -166,4 +169,5 @@ customize "$out.partial"
 rm -rf "$out"
 mv "$out.partial" "$out"
 echo "$digest" >"$out.stamp"
+rm -f "$out.log"
 say "made $out ($(du -sm "$out" | cut -f1) MB)"

@@ -32,14 +32,17 @@ fn engines_and_what_they_save_give_the_same_image() {
         ));
         host.ok(&format!("cd /root; {SUMS}; sums {out}"))
     };
-    // Podman compresses the layers of an OCI archive, docker's are plain: the content counts.
     let first = build("docker:", "m0");
     assert!(first.contains("images/ovishpc/ldms-grafana/config.json"), "{first}");
     for (number, source) in
-        ["podman:", "docker.tar", "docker.tar.gz", "podman.tar", "oci.tar"].iter().enumerate()
+        ["podman:", "docker.tar", "docker.tar.gz", "podman.tar"].iter().enumerate()
     {
         assert_eq!(build(source, &format!("m{}", number + 1)), first, "{source}");
     }
+    // For an OCI archive podman writes the configuration anew and compresses the layers: another
+    // image ID, but the same layers in the same packs.
+    let contents = |sums: &str| sums.lines().skip(1).collect::<Vec<_>>().join("\n");
+    assert_eq!(contents(&build("oci.tar", "m5")), contents(&first));
     // What is not there is named, with what to do about it.
     let missing = host.run(
         "cd /root && /opt/dist/ldms-pack build --only ldms-samp --key keys/ldms.key \
