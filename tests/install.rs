@@ -29,7 +29,7 @@ fn help_fits_a_terminal_and_is_as_decided() {
         let help = text(&run(&arguments).stdout);
         let wide: Vec<&str> = help.lines().filter(|line| line.chars().count() > 80).collect();
         assert!(wide.is_empty(), "{wide:?}");
-        all += &format!("$ ldms-install {}\n{help}\n", arguments.join(" "));
+        all = [all, format!("$ ldms-install {}\n{help}\n", arguments.join(" "))].concat();
     }
     insta::assert_snapshot!(all);
 }
