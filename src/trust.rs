@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 /// Bytes of a minisign public key: algorithm, key ID, Ed25519 key.
 const PUBLIC_KEY_BYTES: usize = 42;
 
+/// Most bytes of a public key file: two short lines.
+pub const KEY_FILE_LIMIT: u64 = 4 << 10;
+
 /// A public key somebody decided to trust, or might.
 #[derive(Clone)]
 pub struct Key {

@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::manifest::ImageEntry;
 use crate::named;
 use crate::progress::Progress;
-use crate::trust::Key;
+use crate::trust::{KEY_FILE_LIMIT, Key};
 
 /// Ends a program: an error goes to standard error with its remedy, its kind becomes the code.
 /// Who asked for JSON gets the error as JSON on standard output, too.
@@ -88,12 +88,9 @@ pub fn interruptible() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
-/// Most bytes of a key file.
-const KEY_LIMIT: u64 = 4 << 10;
-
 /// Reads one public key file.
 pub fn public_key(path: &Path) -> Result<Key> {
-    Key::parse(&named::text(path, KEY_LIMIT)?, &path.display().to_string())
+    Key::parse(&named::text(path, KEY_FILE_LIMIT)?, &path.display().to_string())
 }
 
 /// Writes an image of a bundle to standard output, by its name or the last part of it.

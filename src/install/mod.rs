@@ -127,7 +127,7 @@ pub fn install(request: &Request, session: &mut Session<'_>) -> Result<Outcome> 
     })
 }
 
-/// Proves the texts and every image that the plan is going to load.
+/// Proves every image that the plan is going to load; texts were proven when they were read.
 fn prove_needed(
     bundle: &Bundle,
     plan: &Plan,

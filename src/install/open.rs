@@ -7,13 +7,10 @@ use crate::bundle::{Bundle, EXTENSION};
 use crate::error::{Error, Result};
 use crate::named;
 use crate::root::Root;
-use crate::trust::{Key, Signer};
+use crate::trust::{KEY_FILE_LIMIT, Key, Signer};
 
 /// The directory of the keys that a site trusts.
 pub const TRUSTED: &str = "/etc/ldms/trusted.d";
-
-/// Most bytes of a public key file.
-const KEY_LIMIT: u64 = 4 << 10;
 
 /// A bundle that may be used, and who vouches for it.
 pub struct Opened {
@@ -56,7 +53,7 @@ impl Which {
         let known = keys.len();
         let mut texts = Vec::new();
         for path in &self.pubkeys {
-            let text = named::text(path, KEY_LIMIT)?;
+            let text = named::text(path, KEY_FILE_LIMIT)?;
             keys.push(Key::parse(&text, &path.display().to_string())?);
             texts.push(text);
         }

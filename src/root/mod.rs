@@ -103,15 +103,6 @@ pub enum Look {
     Other,
 }
 
-/// Where a file system has room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space {
-    /// Which file system: equal for all paths on it.
-    pub device: u64,
-    /// Bytes that are free.
-    pub available: u64,
-}
-
 /// A host's files: `/`, or a directory that will be one.
 #[derive(Debug)]
 pub struct Root {
@@ -355,20 +346,6 @@ impl Root {
         let dir = openat(&handle, ".", READ_DIR, Mode::empty())
             .map_err(|e| self.fails(path, "cannot open the directory", e))?;
         nix::unistd::syncfs(&dir).map_err(|e| self.fails(path, "cannot sync its file system", e))
-    }
-
-    /// Room on the file system where `path` is or would be.
-    pub fn free_space(&self, path: &Path) -> Result<Space> {
-        check(path)?;
-        for ancestor in path.ancestors() {
-            let Some(handle) = self.resolve(ancestor)? else { continue };
-            let fails = |e| self.fails(ancestor, "cannot ask for free space", e);
-            let room = nix::sys::statvfs::fstatvfs(&handle).map_err(fails)?;
-            let device = fstat(&handle).map_err(fails)?.st_dev;
-            let available = room.blocks_available().saturating_mul(room.fragment_size());
-            return Ok(Space { device, available });
-        }
-        Err(Error::host("the root directory is gone").at(self.dir.display()))
     }
 
     /// A handle on what `path` leads to, beneath the root; `None` if it leads nowhere.
