@@ -5,10 +5,12 @@
 use std::process::{Command, Output};
 
 fn run(arguments: &[&str]) -> Output {
-    let folder = tempfile::tempdir().unwrap();
-    // A copy, so that no bundle lies beside the program; a root that is nobody's host.
+    // A place of its own, so that no bundle lies beside the program; a root that is nobody's host.
+    // A link and not a copy: a child that another test starts meanwhile would inherit the copy
+    // while it is still open for writing, and then it cannot be run (ETXTBSY).
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let program = folder.path().join("ldms-install");
-    std::fs::copy(env!("CARGO_BIN_EXE_ldms-install"), &program).unwrap();
+    std::fs::hard_link(env!("CARGO_BIN_EXE_ldms-install"), &program).unwrap();
     let root = folder.path().join("root");
     std::fs::create_dir_all(root.join("var/lib")).unwrap();
     let words: Vec<String> =
