@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::engine::load::Client;
 use crate::error::{Error, Result};
 use crate::host::{Interrupt, Systemd, UnitState};
 use crate::record::Record;
+use crate::root::Root;
 pub use crate::service::Check;
 
 /// How long a service must stay up before it counts, where nothing can be asked of it.
@@ -119,6 +121,9 @@ pub struct Status {
     pub image: String,
     /// Whether the engine has exactly the signed image; `None` if it cannot be asked
     pub image_there: Option<bool>,
+    /// Files that have changed since it was started: it still uses what they were
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed_files: Vec<PathBuf>,
     /// The version of the bundle it comes from
     pub version: String,
     /// The last line of its journal, if it does not run
@@ -127,6 +132,7 @@ pub struct Status {
 
 /// How each recorded service is. Without a running systemd their states are empty.
 pub fn status(
+    root: &Root,
     record: &Record,
     systemd: Option<Systemd>,
     engine: Option<Client>,
@@ -139,6 +145,7 @@ pub fn status(
     let mut all = Vec::new();
     for service in &record.services {
         let state = states.remove(&service.unit).unwrap_or_default();
+        let changed_files = root.changed_since(&service.uses, state.started)?;
         let image = record.images.iter().find(|i| i.reference == service.image);
         let image_there = match (engine, image) {
             (Some(engine), Some(image)) => {
@@ -157,6 +164,7 @@ pub fn status(
             state,
             image: service.image.clone(),
             image_there,
+            changed_files,
             version: record.bundle.version.clone(),
             last_line,
         });

@@ -19,6 +19,7 @@ pub mod trust;
 pub mod bundle;
 
 pub mod answers;
+pub mod config;
 pub mod profile;
 pub mod service;
 

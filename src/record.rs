@@ -93,6 +93,9 @@ pub struct ServiceRecord {
     pub image: String,
     /// TCP ports it listens on
     pub ports: Vec<u16>,
+    /// Files that it reads at its start
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uses: Vec<PathBuf>,
     /// It runs on what was installed before: it was not restarted when that changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
@@ -269,6 +272,7 @@ pub(crate) mod tests {
             unit: "ldms-sampler.service".into(),
             image: "docker.io/x:y".into(),
             ports: vec![411],
+            uses: Vec::new(),
             stale: false,
         });
         assert_eq!(Record::parse(&record.text().unwrap()).unwrap(), record);

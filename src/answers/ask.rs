@@ -29,6 +29,8 @@ pub trait Ask {
         default: Option<&str>,
         check: &dyn Fn(&str) -> Result<(), String>,
     ) -> Result<String>;
+    /// Asks for a text that nobody may see, twice unless it is empty.
+    fn secret(&mut self, prompt: &str) -> Result<String>;
     /// Asks for yes or no.
     fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool>;
 }
@@ -66,6 +68,10 @@ impl Ask for Never {
             Some(default) if check(default).is_ok() => Ok(default.into()),
             _ => Self::refuse(prompt),
         }
+    }
+
+    fn secret(&mut self, prompt: &str) -> Result<String> {
+        Self::refuse(prompt)
     }
 
     fn confirm(&mut self, _: &str, default: bool) -> Result<bool> {

@@ -108,6 +108,8 @@ pub struct Wanted<'a> {
     pub profile: &'a Profile,
     /// Owner of munge's files inside its image, if the image has such a user.
     pub munge: Option<Owner>,
+    /// Keys of secrets that this host has already: nobody is asked for them.
+    pub kept: &'a [String],
 }
 
 /// Everything that was said before anybody is asked.

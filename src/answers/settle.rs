@@ -76,17 +76,20 @@ fn settle_one(
             scope.insert(key.clone(), Jinja::from(()));
             continue;
         }
+        let secret = question.kind == Type::Secret;
         let (value, keep) = if let Some(value) = given.0.get(key) {
-            (Some(value.clone()), true)
+            (Some(value.clone()), !secret)
+        } else if secret && service.kept.contains(key) {
+            (None, false)
         } else {
             let proposal = question.proposal(&scope, &host.name);
             match &question.ask {
                 Some(prompt) if ask.asks() => {
                     let prompt = format!("{}: {prompt}", service.name);
-                    (Some(put(question, &prompt, proposal, host, ask)?), true)
+                    (Some(put(question, &prompt, proposal, host, ask)?), !secret)
                 }
                 _ => match proposal {
-                    Ok(value) => (Some(value), question.ask.is_some()),
+                    Ok(value) => (Some(value), question.ask.is_some() && !secret),
                     Err(why) => {
                         missing.push(missing_line(service.name, question, &why));
                         (None, false)
@@ -99,7 +102,9 @@ fn settle_one(
         if keep {
             recorded.insert(key.clone(), value.clone());
         }
-        values.insert(key.clone(), value);
+        if !value.is_nothing() {
+            values.insert(key.clone(), value);
+        }
     }
     Ok((values, recorded))
 }
@@ -143,6 +148,20 @@ fn put(
         Type::Bool => {
             let default = matches!(proposal, Ok(Value::Bool(true)));
             ask.confirm(prompt, default).map(Value::Bool)
+        }
+        Type::Secret => {
+            let text = ask.secret(&format!("{prompt} (empty: a random one)"))?;
+            read(&text).map_err(|why| Error::usage(format!("{prompt}: {why}")))
+        }
+        _ if question.optional => {
+            let shown = proposal.ok().filter(|value| !value.is_nothing());
+            let shown = shown.map(|value| value.to_string());
+            // What is proposed is taken by an empty answer: saying none takes a word then.
+            let how = if shown.is_some() { "- for none" } else { "empty for none" };
+            let read = |text: &str| read(if text == "-" { "" } else { text });
+            let check = |text: &str| read(text).map(drop);
+            let text = ask.text(&format!("{prompt} ({how})"), shown.as_deref(), &check)?;
+            read(&text).map_err(|why| Error::usage(format!("{prompt}: {why}")))
         }
         _ => {
             let shown = proposal.ok().map(|value| value.to_string());
@@ -189,8 +208,9 @@ impl Given {
                 // A recorded answer whose question is gone with a newer profile is dropped;
                 // the other file's keys have been checked.
                 let Some(question) = service.profile.question(&key) else { continue };
+                let shown = question.shown(format!("{value:?}"));
                 let value = question.accept(value, &host.name).map_err(|why| {
-                    Error::usage(format!("{}.{key} = {value:?}: {why}", service.name)).at(place)
+                    Error::usage(format!("{}.{key} = {shown}: {why}", service.name)).at(place)
                 })?;
                 given.insert(key, value);
             }
@@ -198,12 +218,8 @@ impl Given {
         for set in sources.sets.iter().filter(|set| set.is_for(service)) {
             let Some(question) = service.profile.question(&set.key) else { continue };
             let value = question.read(&set.value, &host.name).map_err(|why| {
-                Error::usage(format!(
-                    "--set {}.{}={}: {why}",
-                    service.name,
-                    set.key,
-                    set.value.escape_debug()
-                ))
+                let value = question.shown(set.value.escape_debug().to_string());
+                Error::usage(format!("--set {}.{}={value}: {why}", service.name, set.key))
             })?;
             given.insert(set.key.clone(), value);
         }

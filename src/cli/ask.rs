@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use dialoguer::theme::ColorfulTheme;
-use dialoguer::{Confirm, Input, Select};
+use dialoguer::{Confirm, Input, Password, Select};
 
 use crate::answers::{Ask, Item};
 use crate::error::{Error, Result};
@@ -76,11 +76,22 @@ impl Ask for Terminal {
         need_terminal(prompt)?;
         let mut input = Input::<String>::with_theme(&self.theme)
             .with_prompt(console_line(prompt))
+            .allow_empty(check("").is_ok())
             .validate_with(|text: &String| check(text));
         if let Some(default) = default {
             input = input.default(default.into());
         }
         input.interact_text_on(&self.screen).map_err(unanswered)
+    }
+
+    fn secret(&mut self, prompt: &str) -> Result<String> {
+        need_terminal(prompt)?;
+        Password::with_theme(&self.theme)
+            .with_prompt(console_line(prompt))
+            .with_confirmation("The same again", "the two differ")
+            .allow_empty_password(true)
+            .interact_on(&self.screen)
+            .map_err(unanswered)
     }
 
     fn confirm(&mut self, prompt: &str, default: bool) -> Result<bool> {

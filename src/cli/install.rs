@@ -236,7 +236,10 @@ impl Install {
         }
         let report = install::status(&request.root)?;
         let live = Root::open(&request.root)?.is_live();
-        print(&format!("{} is installed\n\n{}", outcome.bundle, table(&report, live)))
+        let notices =
+            outcome.notices.iter().map(|notice| format!("\n{}\n", printable(notice.trim())));
+        let notices: String = notices.collect();
+        print(&format!("{} is installed\n\n{}{notices}", outcome.bundle, table(&report, live)))
     }
 }
 
@@ -275,7 +278,7 @@ fn table(report: &Report, live: bool) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     for service in &report.services {
-        let Status { name, role, unit, state, image, image_there, version, last_line } = service;
+        let Status { name, role, unit, state, image, image_there, version, .. } = service;
         let how = if live { format!("{} ({})", state.active, state.sub) } else { "enabled".into() };
         let since =
             if state.since.is_empty() { String::new() } else { format!(" since {}", state.since) };
@@ -289,7 +292,11 @@ fn table(report: &Report, live: bool) -> String {
         };
         let _ = writeln!(text, "  unit    {unit}");
         let _ = writeln!(text, "  image   {image}  version {version}{there}");
-        if let Some(line) = last_line {
+        for file in &service.changed_files {
+            let file = printable(&file.display().to_string());
+            let _ = writeln!(text, "  changed {file} since it was started: restart it to use it");
+        }
+        if let Some(line) = &service.last_line {
             let _ = writeln!(text, "  said    {}", printable(line));
         }
     }

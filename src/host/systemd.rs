@@ -1,8 +1,9 @@
 //! What we ask of a running systemd. Enabling is not among it: that is links, made by `root`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::Cmd;
@@ -24,6 +25,9 @@ pub struct UnitState {
     pub sub: String,
     /// Since when it is active, as a text with its time zone; empty if it is not.
     pub since: String,
+    /// When its main program was last started.
+    #[serde(skip)]
+    pub started: Option<SystemTime>,
     /// How often systemd has restarted it by itself.
     pub restarts: u64,
     /// How it last ended: `success`, `exit-code`, `timeout`, …
@@ -48,7 +52,7 @@ impl Systemd {
         if units.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let properties = "ActiveState,SubState,ActiveEnterTimestamp,NRestarts,Result";
+        let properties = "ActiveState,SubState,ActiveEnterTimestamp,ExecMainStartTimestampMonotonic,NRestarts,Result";
         let output = Cmd::new("systemctl")
             .args(["show", "--property", properties, "--"])
             .args(units.iter().map(AsRef::as_ref))
@@ -125,6 +129,9 @@ fn parse(paragraph: &str) -> UnitState {
             "ActiveState" => value.clone_into(&mut state.active),
             "SubState" => value.clone_into(&mut state.sub),
             "ActiveEnterTimestamp" => value.clone_into(&mut state.since),
+            "ExecMainStartTimestampMonotonic" => {
+                state.started = value.parse().ok().filter(|n| *n != 0).and_then(wall_clock);
+            }
             "NRestarts" => state.restarts = value.parse().unwrap_or_default(),
             "Result" => value.clone_into(&mut state.result),
             _ => {}
@@ -135,6 +142,13 @@ fn parse(paragraph: &str) -> UnitState {
         state.since.clear();
     }
     state
+}
+
+/// The time of day at `micros` microseconds of the clock that only runs on: what systemd prints
+/// as a time of day has whole seconds and comes in the words of the locale.
+fn wall_clock(micros: u64) -> Option<SystemTime> {
+    let now: Duration = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?.into();
+    SystemTime::now().checked_sub(now.checked_sub(Duration::from_micros(micros))?)
 }
 
 #[cfg(test)]

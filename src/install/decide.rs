@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::files;
 use super::open::{Opened, TRUSTED};
 use super::{ANSWERS, Request};
 use crate::answers::{
@@ -44,6 +45,8 @@ pub struct Decided {
     pub containers: Vec<(String, String)>,
     /// What the administrator should know.
     pub warnings: Vec<String>,
+    /// What services say to whoever installed them.
+    pub notices: Vec<String>,
 }
 
 /// Decides everything, asking what is not known.
@@ -68,20 +71,26 @@ pub fn decide(
         munge_socket: facts.munge_socket,
         munge_key: facts.munge_key,
     };
-    let mut roles = Vec::new();
-    let mut images = Vec::new();
+    let mut kept = Vec::new();
     for wish in &wishes {
         let profile = profile_of(&profiles, &wish.role)?;
+        kept.push(files::kept_secrets(&profile.secret_files(&wish.name), root)?);
+    }
+    let mut roles = Vec::new();
+    let mut images = Vec::new();
+    for (wish, kept) in wishes.iter().zip(&kept) {
+        let profile = profile_of(&profiles, &wish.role)?;
         let image = image_of(bundle, profile)?;
-        roles.push(WantedRole { name: &wish.name, profile, munge: image.munge });
+        roles.push(WantedRole { name: &wish.name, profile, munge: image.munge, kept });
         images.push(image);
     }
     let Settled { mut answers, values } = settle(&roles, &sources, &host, ask)?;
     answers.engine = Some(engine);
+    let templates = bundle.texts("config")?;
     let mut services = Vec::new();
     for (role, image) in roles.iter().zip(&images) {
         let values = values.get(role.name).cloned().unwrap_or_default();
-        services.push(Service::decide(role, &values, &host, image)?);
+        services.push(Service::decide(role, &values, &host, image, &templates)?);
     }
     check_together(&services)?;
     check_munge(&services, root, facts)?;
@@ -125,8 +134,11 @@ pub fn decide(
     }
     services.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
     let mut ports = Vec::new();
+    let mut warnings = warnings(&services);
     for service in &services {
-        let uses = munge_copy(&mut wanted, service, root)?;
+        let mut uses = munge_copy(&mut wanted, service, root)?;
+        uses.extend(files::lay(&mut wanted, service, root)?);
+        warnings.extend(files::foreign_data(service, record, root)?);
         ports.extend(service.ports.iter().map(|port| (service.name.clone(), *port)));
         wanted.services.push(WantedService {
             name: service.name.clone(),
@@ -141,7 +153,8 @@ pub fn decide(
     }
     let container = |service: &Service| (service.name.clone(), service.container.clone());
     let containers = services.iter().map(container).collect();
-    Ok(Decided { wanted, ports, containers, warnings: warnings(&services) })
+    let notices = services.iter().filter_map(|service| service.notice.clone()).collect();
+    Ok(Decided { wanted, ports, containers, warnings, notices })
 }
 
 /// Where the host's munged is to be used it must be there; the container would fail later.

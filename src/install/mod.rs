@@ -2,6 +2,7 @@
 //! its first change; nothing here prints or asks except through what it is given.
 
 mod decide;
+mod files;
 pub mod open;
 
 use std::path::{Path, PathBuf};
@@ -63,6 +64,8 @@ pub struct Outcome {
     pub plan: Plan,
     /// What was not done as wished, and why.
     pub warnings: Vec<String>,
+    /// What each new or changed service says to whoever installed it: its address, a next step.
+    pub notices: Vec<String>,
 }
 
 /// Who and what a run works with.
@@ -124,6 +127,7 @@ pub fn install(request: &Request, session: &mut Session<'_>) -> Result<Outcome> 
         signer: Some(opened.signer),
         plan,
         warnings,
+        notices: decided.notices,
     })
 }
 
@@ -270,6 +274,7 @@ pub fn load(root: &Path, which: &Which, session: &mut Session<'_>) -> Result<Out
         signer: Some(opened.signer),
         plan,
         warnings,
+        notices: Vec::new(),
     })
 }
 
@@ -325,7 +330,8 @@ pub fn uninstall(root: &Path, dry_run: bool, session: &mut Session<'_>) -> Resul
         )?;
     }
     let bundle = record.bundle.title();
-    Ok(Outcome { changed: plan.changed, dry_run, bundle, signer: None, plan, warnings })
+    let notices = Vec::new();
+    Ok(Outcome { changed: plan.changed, dry_run, bundle, signer: None, plan, warnings, notices })
 }
 
 /// The names of the services.
@@ -352,7 +358,7 @@ pub fn status(root: &Path) -> Result<Report> {
         return Ok(Report { bundle: None, engine: None, services: Vec::new() });
     };
     let node = Node::new(&root, record.engine);
-    let services = health::status(&record, node.systemd, node.engine)?;
+    let services = health::status(&root, &record, node.systemd, node.engine)?;
     Ok(Report { bundle: Some(record.bundle.title()), engine: record.engine, services })
 }
 

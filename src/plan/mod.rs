@@ -259,6 +259,7 @@ impl<'a> Planner<'a> {
         for file in &wanted.files {
             let (digest, size) = match &file.content {
                 Content::Text(text) => (Digest::of(text.as_bytes()), text.len() as u64),
+                Content::Secret(text) => (Digest::of(text.as_bytes()), 0),
                 Content::CopyOf(path) | Content::Input(path) => {
                     *self.state.sources.get(path).ok_or_else(|| {
                         Error::failed("nobody has looked at it").at(path.display())
@@ -483,6 +484,7 @@ impl<'a> Planner<'a> {
                 unit: service.unit.clone(),
                 image: service.image.clone(),
                 ports: service.ports.clone(),
+                uses: service.uses.clone(),
                 stale: !start && changed && state.is_up(),
             });
             let unit = service.unit.clone();
@@ -525,6 +527,7 @@ impl<'a> Planner<'a> {
         self.written.iter().any(|p| p.ends_with(&service.unit))
             || service.uses.iter().any(|p| self.written.contains(p))
             || before.is_some_and(|b| b.stale || b.image != service.image)
+            || self.state.outdated.contains(&service.unit)
             || loads
     }
 

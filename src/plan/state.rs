@@ -57,6 +57,9 @@ pub struct State {
     pub has_engine: bool,
     /// How each unit that matters is; `None` where no systemd runs.
     pub units: Option<BTreeMap<String, UnitState>>,
+    /// Units that run on older versions of files that they use: a mounted file keeps its old
+    /// inode until the container starts anew.
+    pub outdated: BTreeSet<String>,
 }
 
 impl State {
@@ -93,7 +96,7 @@ impl State {
         }
         for file in wanted.iter().flat_map(|w| &w.files) {
             let (path, bytes) = match &file.content {
-                Content::Text(_) => continue,
+                Content::Text(_) | Content::Secret(_) => continue,
                 content @ (Content::CopyOf(path) | Content::Input(path)) => {
                     (path, content.read(root)?)
                 }
@@ -102,7 +105,14 @@ impl State {
         }
         if let Some(systemd) = node.systemd {
             let units = units(wanted, record);
-            state.units = Some(systemd.states(&units.into_iter().collect::<Vec<_>>())?);
+            let units = systemd.states(&units.into_iter().collect::<Vec<_>>())?;
+            for service in wanted.iter().flat_map(|w| &w.services) {
+                let started = units.get(&service.unit).and_then(|state| state.started);
+                if !root.changed_since(&service.uses, started)?.is_empty() {
+                    state.outdated.insert(service.unit.clone());
+                }
+            }
+            state.units = Some(units);
         }
         Ok(state)
     }
@@ -147,7 +157,7 @@ impl Content {
     /// The bytes themselves.
     pub fn read(&self, root: &Root) -> Result<Vec<u8>> {
         match self {
-            Content::Text(text) => Ok(text.clone().into_bytes()),
+            Content::Text(text) | Content::Secret(text) => Ok(text.clone().into_bytes()),
             Content::CopyOf(path) => root
                 .read(path)?
                 .ok_or_else(|| Error::host("is not there").at(root.path(path).display())),

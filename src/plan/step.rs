@@ -58,7 +58,7 @@ pub enum Step {
         /// The digest of the content; never shown: that of a short secret gives it away
         #[serde(skip)]
         digest: Digest,
-        /// Bytes
+        /// Bytes; 0 for a secret, whose length is one, too
         size: u64,
         /// Its owner and mode
         attr: Attr,
@@ -138,10 +138,13 @@ impl fmt::Display for Step {
             Step::RemoveDir { path } => write!(f, "rmdir    {}", path.display()),
             Step::WriteFile { path, content, size, attr, before, .. } => {
                 let verb = if before.is_absent() { "write" } else { "replace" };
-                write!(f, "{verb:<8} {} ({attr}, {size} bytes", path.display())?;
+                write!(f, "{verb:<8} {} ({attr}, ", path.display())?;
                 match content {
-                    Content::Text(_) => f.write_str(")"),
-                    other => write!(f, ", {other})"),
+                    Content::Text(_) => write!(f, "{size} bytes)"),
+                    Content::Secret(_) => write!(f, "{content})"),
+                    Content::CopyOf(_) | Content::Input(_) => {
+                        write!(f, "{size} bytes, {content})")
+                    }
                 }
             }
             Step::RemoveFile { path, .. } => write!(f, "remove   {}", path.display()),

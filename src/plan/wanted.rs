@@ -57,6 +57,8 @@ pub struct WantedFile {
 pub enum Content {
     /// This text.
     Text(String),
+    /// This text, which nobody may see, nor how long it is.
+    Secret(String),
     /// What the host's own file at this path holds, read when it is written: a key.
     CopyOf(PathBuf),
     /// What this file of the machine we run on holds, whatever the root: the program itself.
@@ -159,6 +161,7 @@ impl fmt::Display for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Content::Text(_) => f.write_str("text"),
+            Content::Secret(_) => f.write_str("secret"),
             Content::CopyOf(path) | Content::Input(path) => {
                 write!(f, "copy of {}", path.display())
             }

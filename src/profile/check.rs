@@ -8,16 +8,21 @@ use std::collections::BTreeSet;
 use toml::Spanned;
 
 use super::template::{names_in_condition, names_in_template, sole_name};
-use super::{Argument, Flag, Profile, Question, Source, Type, Value, is_key};
+use super::{Argument, Flag, Owned, Profile, Question, Source, Template, Type, Value, is_key};
 use crate::error::Result;
-use crate::manifest::is_repository;
+use crate::manifest::{is_plain_name, is_repository};
 
 /// Names that every template may use.
 const FIXED: [&str; 3] = ["service", "host", "image"];
 
 impl Profile {
     /// Refuses a profile that could fail on a host for reasons visible in its text.
-    pub(super) fn check(&self, source: &Source, common: &[Question]) -> Result<()> {
+    pub(super) fn check(
+        &self,
+        source: &Source,
+        common: &[Question],
+        of_files: &[Question],
+    ) -> Result<()> {
         let mut names = Names { source, known: FIXED.map(String::from).into(), words: [].into() };
         if let Err(why) = Type::Text.read(self.summary.get_ref(), "") {
             return Err(source.error(self.summary.span().start, format!("summary: {why}")));
@@ -35,7 +40,11 @@ impl Profile {
             }
         }
         names.known.extend(common.iter().map(|question| question.key.get_ref().clone()));
+        for question in of_files {
+            names.question(question)?;
+        }
         names.container(self)?;
+        self.check_files(&names)?;
         for mount in &self.mounts {
             names.condition(mount.when.as_ref())?;
             names.template(&mount.source)?;
@@ -55,6 +64,34 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// `[[config]]`, `[[secret]]`, `[[data]]` and the notice.
+    fn check_files(&self, names: &Names) -> Result<()> {
+        for rule in &self.configs {
+            let name = rule.template.get_ref();
+            if !is_plain_name(name) {
+                let what = "a template is a file of config/, such as site.yaml";
+                return Err(names.source.error(rule.template.span().start, what));
+            }
+            if let Flag::Template(text) = rule.writable.get_ref() {
+                names.text(text, rule.writable.span().start)?;
+            }
+            names.file(&rule.file, &rule.target, rule.owned(), rule.when.as_ref())?;
+        }
+        for rule in &self.secrets {
+            if rule.length < 16 {
+                let what = "a random secret has at least 16 characters";
+                return Err(names.source.error(rule.key.span().start, what));
+            }
+            names.file(&rule.file, &rule.target, rule.owned(), rule.when.as_ref())?;
+        }
+        for rule in &self.data {
+            names.file(&rule.source, &rule.target, rule.owned(), rule.when.as_ref())?;
+        }
+        self.notice.as_ref().map_or(Ok(()), |notice| names.template(notice))
+    }
+}
+
 /// The names that exist at a place of the profile.
 struct Names<'a> {
     source: &'a Source<'a>,
@@ -65,7 +102,7 @@ struct Names<'a> {
 
 impl Names<'_> {
     fn question(&mut self, question: &Question) -> Result<()> {
-        let Question { key, ask, help: _, kind, default, choices, env, when } = question;
+        let Question { key, ask, help: _, kind, default, optional, choices, env, when } = question;
         let place = key.span().start;
         let refuse = |what: String| Err(self.source.error(place, what));
         let name = key.get_ref().as_str();
@@ -81,8 +118,14 @@ impl Names<'_> {
         if (*kind == Type::Choice) == choices.is_empty() {
             return refuse(format!("{name}: choices belong to type 'choice', and to it alone"));
         }
-        if ask.is_none() && default.is_none() {
+        if ask.is_none() && default.is_none() && !optional {
             return refuse(format!("{name}: what is never asked needs a default"));
+        }
+        if *optional && matches!(kind, Type::Choice | Type::Bool) {
+            return refuse(format!("{name}: give a choice that says none instead of 'optional'"));
+        }
+        if *kind == Type::Secret && !env.is_empty() {
+            return refuse(format!("{name}: a secret belongs into a file, not into a variable"));
         }
         if *kind == Type::Words && !env.is_empty() {
             return refuse(format!("{name}: several words cannot be one variable"));
@@ -149,6 +192,19 @@ impl Names<'_> {
             }
         }
         Ok(())
+    }
+
+    fn file(
+        &self,
+        source: &Template,
+        target: &Template,
+        owned: Owned<'_>,
+        when: Option<&Spanned<String>>,
+    ) -> Result<()> {
+        for text in [source, target, owned.uid, owned.gid, owned.mode] {
+            self.template(text)?;
+        }
+        self.condition(when)
     }
 
     fn variable(&self, name: &Spanned<String>) -> Result<()> {

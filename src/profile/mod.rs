@@ -5,6 +5,7 @@
 //! becomes of them that of `service`.
 
 mod check;
+mod files;
 mod question;
 pub mod template;
 mod value;
@@ -16,8 +17,9 @@ use toml::Spanned;
 
 use crate::error::{Error, Result};
 
+pub use files::{ConfigRule, DataRule, Format, Owned, SecretRule};
 pub use question::{Choice, Question};
-pub use value::{HOSTNAME_DIGITS, Type, Value, host_path};
+pub use value::{HOSTNAME_DIGITS, Type, Value, host_path, octal};
 
 /// A text with `{{ key }}` in it, and its place in the file.
 pub type Template = Spanned<String>;
@@ -46,6 +48,17 @@ pub struct Profile {
     /// Files and directories of the host that the container sees.
     #[serde(default, rename = "mount")]
     pub mounts: Vec<MountRule>,
+    /// Configuration files, the site's once they are there.
+    #[serde(default, rename = "config")]
+    pub configs: Vec<ConfigRule>,
+    /// Files with a password or another secret, made on the host.
+    #[serde(default, rename = "secret")]
+    pub secrets: Vec<SecretRule>,
+    /// Directories of the host that outlive the container.
+    #[serde(default)]
+    pub data: Vec<DataRule>,
+    /// What the administrator reads after an installation: an address, a next step.
+    pub notice: Option<Template>,
     /// How it is seen that a service works, beyond that its unit is active.
     #[serde(default, rename = "check")]
     pub checks: Vec<PortRule>,
@@ -202,14 +215,33 @@ impl Profile {
         let mut profile: Profile = source.read()?;
         role.clone_into(&mut profile.role);
         let common = profile.common_questions()?;
-        profile.check(&source, &common)?;
+        let of_files = profile.file_questions();
+        profile.check(&source, &common, &of_files)?;
         profile.questions.extend(common);
+        profile.questions.extend(of_files);
         Ok(profile)
     }
 
     /// The question with this key.
     pub fn question(&self, key: &str) -> Option<&Question> {
         self.questions.iter().find(|question| question.key.get_ref() == key)
+    }
+
+    /// The questions that come with files: their conditions may use all others.
+    fn file_questions(&self) -> Vec<Question> {
+        let configs = self.configs.iter().map(ConfigRule::question);
+        configs.chain(self.secrets.iter().map(SecretRule::question)).collect()
+    }
+
+    /// The key and the path on the host of each secret of a service: paths that depend on more
+    /// than its name are left out.
+    pub fn secret_files(&self, service: &str) -> Vec<(String, String)> {
+        let scope = template::Scope::from([("service".into(), service.into())]);
+        let path = |rule: &SecretRule| {
+            let path = template::render(rule.file.get_ref(), &scope).ok()?;
+            Some((rule.key.get_ref().clone(), path))
+        };
+        self.secrets.iter().filter_map(path).collect()
     }
 
     /// The common questions as far as this role has them.
@@ -252,14 +284,15 @@ impl Source<'_> {
 }
 
 /// What a service, and so a role, may be called.
-pub const SERVICE_NAME_RULE: &str =
-    "use 1 to 32 of a-z 0-9 and -, beginning with a letter or digit and not ending with -";
+pub const SERVICE_NAME_RULE: &str = "use 1 to 32 of a-z 0-9 and -, beginning with a letter or digit and not ending with -; 'munge' is taken";
 
 /// Whether this can name a service: its unit, its container and its table of answers.
 pub fn is_service_name(name: &str) -> bool {
     (1..=32).contains(&name.len())
         && !name.starts_with('-')
         && !name.ends_with('-')
+        // /etc/ldms/munge holds the private copy of the key.
+        && name != "munge"
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 

@@ -22,6 +22,9 @@ pub struct Question {
     /// The proposal: a value, or a template that gives one. Where it gives nothing, or what does
     /// not fit, there is none.
     pub default: Option<Spanned<Value>>,
+    /// It may stay without an answer: an empty one is none, which is `none` in templates.
+    #[serde(default)]
+    pub optional: bool,
     /// For `choice`: what can be chosen.
     #[serde(default)]
     pub choices: Vec<Choice>,
@@ -57,27 +60,39 @@ impl Question {
 
     /// An answer as typed after `--set KEY=` or at the prompt. The error is the reason.
     pub fn read(&self, text: &str, host_name: &str) -> Result<Value, String> {
+        if self.optional && text.trim().is_empty() {
+            return Ok(Value::nothing());
+        }
         self.kind.read(text, host_name).and_then(|value| self.choose(value))
     }
 
     /// An answer from a file of answers. The error is the reason.
     pub fn accept(&self, value: &Value, host_name: &str) -> Result<Value, String> {
+        if self.optional && value.is_nothing() {
+            return Ok(Value::nothing());
+        }
         self.kind.accept(value, host_name).and_then(|value| self.choose(value))
     }
 
     /// What is proposed on this host; the error says why nothing is.
     pub fn proposal(&self, scope: &Scope, host_name: &str) -> Result<Value, String> {
         match self.default.as_ref().map(Spanned::get_ref) {
+            None if self.optional => Ok(Value::nothing()),
             None => Err("there is no default".into()),
             Some(Value::Text(text)) => {
                 let text = template::render(text, scope)?;
-                if text.is_empty() && self.kind != Type::Words {
+                if text.is_empty() && self.kind != Type::Words && !self.optional {
                     return Err("this host suggests none".into());
                 }
                 self.read(&text, host_name)
             }
             Some(value) => self.accept(value, host_name),
         }
+    }
+
+    /// An answer as messages may show it.
+    pub fn shown(&self, text: String) -> String {
+        if self.kind == Type::Secret { "…".into() } else { text }
     }
 
     fn choose(&self, value: Value) -> Result<Value, String> {

@@ -33,6 +33,18 @@ impl Serialize for Value {
     }
 }
 
+impl Value {
+    /// The answer to an optional question that says: none.
+    pub fn nothing() -> Self {
+        Value::Text(String::new())
+    }
+
+    /// It is the answer that says: none.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Value::Text(text) if text.is_empty())
+    }
+}
+
 impl fmt::Display for Value {
     /// As it would be written after `--set KEY=`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,6 +62,7 @@ impl From<&Value> for minijinja::Value {
         match value {
             Value::Bool(value) => (*value).into(),
             Value::Number(value) => (*value).into(),
+            nothing if nothing.is_nothing() => ().into(),
             Value::Text(value) => value.as_str().into(),
             Value::Words(value) => value.clone().into(),
         }
@@ -80,8 +93,12 @@ pub enum Type {
     Name,
     /// An absolute path on the host that every engine can mount.
     Path,
+    /// A file's mode in octal digits.
+    Mode,
     /// Words as a shell splits them.
     Words,
+    /// A password or the like: typed unseen, never shown and never recorded.
+    Secret,
 }
 
 impl Type {
@@ -92,15 +109,16 @@ impl Type {
             Type::Port => "PORT",
             Type::Bool => "true|false",
             Type::Path => "/PATH",
+            Type::Mode => "MODE",
             Type::Name => "NAME",
             Type::Words => "'WORD WORD'",
-            Type::Choice | Type::Text | Type::Word => "VALUE",
+            Type::Choice | Type::Text | Type::Word | Type::Secret => "VALUE",
         }
     }
 
     /// Reads a value of this type; choices are checked by the question. The error is the reason.
     pub fn read(self, text: &str, host_name: &str) -> Result<Value, String> {
-        let text = if self == Type::Words { text } else { text.trim() };
+        let text = if matches!(self, Type::Words | Type::Secret) { text } else { text.trim() };
         match self {
             Type::HostNumber if text == HOSTNAME_DIGITS => {
                 hostname_digits(host_name).map(Value::Number)
@@ -117,7 +135,9 @@ impl Type {
                 "false" | "no" => Ok(Value::Bool(false)),
                 _ => Err("it is either true or false".into()),
             },
-            Type::Choice | Type::Text => not_empty(text).map(|()| Value::Text(text.into())),
+            Type::Choice | Type::Text | Type::Secret => {
+                not_empty(text).map(|()| Value::Text(text.into()))
+            }
             Type::Word => {
                 not_empty(text)?;
                 if text.contains(char::is_whitespace) {
@@ -127,6 +147,7 @@ impl Type {
             }
             Type::Name => container_name(text).map(|()| Value::Text(text.into())),
             Type::Path => host_path(text).map(|()| Value::Text(text.into())),
+            Type::Mode => octal(text).map(|_| Value::Text(text.into())),
             Type::Words => shell_words::split(text)
                 .map(Value::Words)
                 .map_err(|_| "a quote is opened and not closed".into()),
@@ -142,6 +163,7 @@ impl Type {
                 Err(if self == Type::Words { "it is a list of texts" } else { "it is no list" }
                     .into())
             }
+            (Type::Mode, Value::Number(_)) => Err("write a mode as a text: \"0755\"".into()),
             (_, value) => self.read(&value.to_string(), host_name),
         }
     }
@@ -168,6 +190,15 @@ fn number(text: &str, limit: u64) -> Result<u64, String> {
         .ok()
         .filter(|n| digits && *n <= limit)
         .ok_or_else(|| format!("it is a whole number from 0 to {limit}"))
+}
+
+/// A file's mode, at most 7777, from three to five octal digits.
+pub fn octal(text: &str) -> Result<u32, String> {
+    let digits = (3..=5).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| digits && *mode <= 0o7777)
+        .ok_or_else(|| "a mode is three or four octal digits, such as 0755".to_owned())
 }
 
 fn not_empty(text: &str) -> Result<(), String> {
@@ -249,6 +280,8 @@ mod tests {
             (Type::Path, "/etc/munge/munge key"),
             (Type::Words, "-v 'a b'"),
             (Type::Words, ""),
+            (Type::Mode, "0755"),
+            (Type::Mode, "2770"),
         ] {
             assert!(read(kind, good).is_ok(), "{kind:?} {good}");
         }
@@ -273,6 +306,9 @@ mod tests {
             (Type::Path, "//run/munge"),
             (Type::Path, "/a/"),
             (Type::Words, "-v 'a"),
+            (Type::Mode, "0788"),
+            (Type::Mode, "17777"),
+            (Type::Mode, "7"),
         ] {
             assert!(read(kind, bad).is_err(), "{kind:?} {bad}");
         }

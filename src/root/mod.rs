@@ -13,6 +13,7 @@
 //! a munge key with the wrong owner is a service that does not start. What needs no change of
 //! owner works for everybody, and so does all reading, which is what a dry run does.
 
+mod changed;
 mod held;
 mod lock;
 #[cfg(test)]

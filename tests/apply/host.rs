@@ -226,7 +226,7 @@ fn act(dir: &Path) -> Result<()> {
     apply::refuse_pending(&root)?;
     let record = Record::load(&root)?;
     if let ("status", Some(record)) = (&*verb, &record) {
-        println!("{:?}", health::status(record, node.systemd, node.engine)?);
+        println!("{:?}", health::status(node.root, record, node.systemd, node.engine)?);
         return Ok(());
     }
     let plan = if let Some(version) = verb.strip_prefix("install ") {

@@ -22,8 +22,8 @@ pub fn repository() -> &'static Path {
 /// Files of a directory of the repository, by their paths in it.
 pub fn texts(directory: &str) -> BTreeMap<String, String> {
     let path = repository().join(directory);
-    let files: Vec<PathBuf> =
-        fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let Ok(files) = fs::read_dir(path) else { return BTreeMap::new() };
+    let files: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     files
         .iter()
@@ -51,7 +51,7 @@ pub fn host(munge: bool) -> Host {
 }
 
 pub fn wanted<'a>(name: &'a str, profile: &'a Profile) -> Wanted<'a> {
-    Wanted { name, profile, munge: MUNGE }
+    Wanted { name, profile, munge: MUNGE, kept: &[] }
 }
 
 pub fn settle_with(name: &str, profile: &Profile, host: &Host, sets: &[&str]) -> Result<Settled> {
@@ -62,7 +62,10 @@ pub fn settle_with(name: &str, profile: &Profile, host: &Host, sets: &[&str]) ->
 /// A service of this role with these answers, as `--yes --set …` would have it.
 pub fn service(name: &str, profile: &Profile, host: &Host, sets: &[&str]) -> Result<Service> {
     let settled = settle_with(name, profile, host, sets)?;
-    Service::decide(&wanted(name, profile), &settled.values[name], host, &image(profile))
+    let templates = texts("bundle/config");
+    let templates = templates.into_iter().map(|(path, text)| (path.replace("bundle/", ""), text));
+    let values = &settled.values[name];
+    Service::decide(&wanted(name, profile), values, host, &image(profile), &templates.collect())
 }
 
 pub fn target(engine: Kind) -> Target {

@@ -3,16 +3,22 @@
 //! [`Service::decide`] is a pure function of the profile, the answers and the image. Where a value
 //! is wrong it says which; nothing has been changed by then.
 
+mod files;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use toml::Spanned;
 
 use crate::answers::{Host, Values, Wanted, scope};
 use crate::error::{Error, Result};
 use crate::manifest::{ImageEntry, Owner};
 use crate::profile::template::{self, Scope};
-use crate::profile::{Argument, Flag, PortRule, Profile, Value, host_path};
+use crate::profile::{Argument, Flag, PortRule, Profile, Value};
+
+pub use files::{DataDir, HostFile, Source};
 
 /// The directory that holds the socket of the host's munged.
 pub const MUNGE_DIRECTORY: &str = "/run/munge";
@@ -52,6 +58,12 @@ pub struct Service {
     pub env: Vec<(String, String)>,
     /// Bind mounts, munge's among them
     pub mounts: Vec<Mount>,
+    /// Files on the host that it reads; their mounts are in `mounts`
+    pub files: Vec<HostFile>,
+    /// Directories on the host that it writes to; their mounts are in `mounts`
+    pub data: Vec<DataDir>,
+    /// What the administrator reads after an installation
+    pub notice: Option<String>,
     /// Arguments after the image
     pub args: Vec<String>,
     /// How munge reaches it; what it needs mounted is in `mounts`.
@@ -114,17 +126,20 @@ pub enum Check {
 }
 
 impl Service {
-    /// Decides a service: `values` are its settled answers, `image` is its image in the bundle.
+    /// Decides a service: `values` are its settled answers, `image` is its image in the bundle,
+    /// `templates` are the bundle's configuration templates, by path.
     pub fn decide(
         wanted: &Wanted,
         values: &Values,
         host: &Host,
         image: &ImageEntry,
+        templates: &BTreeMap<String, String>,
     ) -> Result<Service> {
         let Wanted { name, profile, .. } = *wanted;
         let decider = Decider { service: name, profile, scope: full_scope(wanted, values, host) };
         let container = &profile.container;
         let munge = decider.munge(values)?;
+        let files = decider.files(values, templates)?;
         let service = Service {
             name: name.into(),
             role: profile.role.clone(),
@@ -141,7 +156,13 @@ impl Service {
             privileged: decider.flag("privileged", container.privileged.get_ref())?,
             init: decider.flag("init", container.init.get_ref())?,
             env: decider.env(values)?,
-            mounts: decider.mounts(&munge)?,
+            mounts: decider.mounts(&munge, &files.mounts)?,
+            files: files.host,
+            data: files.data,
+            notice: match &profile.notice {
+                Some(notice) => Some(decider.text("notice", notice.get_ref())?),
+                None => None,
+            },
             args: decider.args(values)?,
             munge,
             nofile: container.nofile,
@@ -178,6 +199,19 @@ pub fn check_together(services: &[Service]) -> Result<()> {
             if one.container == other.container {
                 let remedy = format!("give one another: --set {}.container=NAME", one.name);
                 return refuse(format!("both want the container {}", one.container), &remedy);
+            }
+            if let Some(path) =
+                one.data.iter().find(|dir| other.data.iter().any(|o| o.path == dir.path))
+            {
+                let remedy =
+                    "give each a directory of its own, or mount what they share with mounts";
+                return refuse(format!("both want to keep their data in {}", path.path), remedy);
+            }
+            if let Some(file) =
+                one.files.iter().find(|f| other.files.iter().any(|o| o.path == f.path))
+            {
+                let remedy = "a profile must name its files after the service";
+                return refuse(format!("both want the file {}", file.path), remedy);
             }
             if let (Munge::Key { copy: a, .. }, Munge::Key { copy: b, .. }) =
                 (&one.munge, &other.munge)
@@ -227,6 +261,10 @@ impl Decider<'_> {
         })
     }
 
+    fn applies(&self, when: Option<&Spanned<String>>) -> Result<bool> {
+        self.holds(when.map(|when| when.get_ref().as_str()))
+    }
+
     fn flag(&self, what: &str, flag: &Flag) -> Result<bool> {
         match flag {
             Flag::Fixed(value) => Ok(*value),
@@ -241,7 +279,7 @@ impl Decider<'_> {
     fn ports(&self, rules: &[PortRule]) -> Result<Vec<u16>> {
         let mut ports = Vec::new();
         for PortRule { tcp, when } in rules {
-            if self.holds(when.as_ref().map(|when| when.get_ref().as_str()))? {
+            if self.applies(when.as_ref())? {
                 let text = self.text("port", tcp.get_ref())?;
                 let port = text.parse().ok().filter(|port| *port != 0);
                 ports.push(port.ok_or_else(|| self.error(format!("'{text}' is not a port")))?);
@@ -324,7 +362,7 @@ impl Decider<'_> {
         }
     }
 
-    fn mounts(&self, munge: &Munge) -> Result<Vec<Mount>> {
+    fn mounts(&self, munge: &Munge, of_files: &[Mount]) -> Result<Vec<Mount>> {
         let mut mounts: Vec<Mount> = Vec::new();
         let of_munge = match munge {
             Munge::Host => Some((MUNGE_DIRECTORY, MUNGE_DIRECTORY)),
@@ -334,18 +372,13 @@ impl Decider<'_> {
         if let Some((source, target)) = of_munge {
             mounts.push(Mount { source: source.into(), target: target.into(), read_only: true });
         }
+        mounts.extend_from_slice(of_files);
         for rule in &self.profile.mounts {
-            if !self.holds(rule.when.as_ref().map(|when| when.get_ref().as_str()))? {
+            if !self.applies(rule.when.as_ref())? {
                 continue;
             }
-            let path = |what: &str, template: &str| {
-                let path = self.text(what, template)?;
-                let shown = path.escape_debug().to_string();
-                host_path(&path).map_err(|why| self.error(format!("{what} '{shown}': {why}")))?;
-                Ok(path)
-            };
-            let source = path("mount source", rule.source.get_ref())?;
-            let target = path("mount target", rule.target.get_ref())?;
+            let source = self.path("mount source", &rule.source)?;
+            let target = self.path("mount target", &rule.target)?;
             mounts.push(Mount { source, target, read_only: !rule.writable });
         }
         self.check_mounts(&mounts)?;
