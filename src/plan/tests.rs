@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
+use crate::digest::Digest;
 use crate::engine::Kind as Engine;
 use crate::health::Check;
 use crate::host::UnitState;
 use crate::record::tests::bundle;
+use crate::root::{Attr, Look};
 
 const UNIT: &str = "/etc/systemd/system/ldms-watcher.service";
 const CONFIG: &str = "/etc/ldms/watcher.conf";

@@ -62,7 +62,7 @@ pub enum Format {
     Yaml,
     /// JSON
     Json,
-    /// Sections with `key = value`, as grafana reads them
+    /// Sections with `key = value`
     Ini,
     /// Python 3
     Python,
