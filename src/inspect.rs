@@ -136,7 +136,12 @@ impl fmt::Display for Report {
             bytes(self.layers_bytes),
             bytes(self.distinct_bytes)
         )?;
-        writeln!(f, "roles: {}\n", self.roles.join(", "))?;
+        writeln!(f, "roles: {}", self.roles.join(", "))?;
+        if !self.manifest.site.is_empty() {
+            let site = self.manifest.site.join(", ");
+            writeln!(f, "brought by the packing site: {}", printable(&site))?;
+        }
+        writeln!(f)?;
         for image in &self.images {
             writeln!(
                 f,

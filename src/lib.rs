@@ -40,6 +40,8 @@ pub mod images;
 pub mod medium;
 #[cfg(feature = "pack")]
 pub mod signing;
+#[cfg(feature = "pack")]
+pub mod texts;
 
 #[cfg(feature = "pack")]
 pub mod inspect;

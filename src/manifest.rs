@@ -197,6 +197,10 @@ pub struct Manifest {
     pub platform: Platform,
     /// The program that wrote it and its version.
     pub packer: String,
+    /// Its texts that the packing site brought itself, by their members' names. To be read by
+    /// people: nothing depends on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub site: Vec<String>,
     /// Its images, in the order in which they were packed.
     pub image: Vec<ImageEntry>,
 }
@@ -281,6 +285,7 @@ mod tests {
             release: 3,
             platform: "linux/amd64".parse().unwrap(),
             packer: "ldms-pack 0.1.0".into(),
+            site: Vec::new(),
             image: vec![ImageEntry {
                 name: "ovishpc/ldms-samp".into(),
                 id: Digest::of(b"config"),

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use include_dir::{Dir, include_dir};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::bundle::recipe::{self, Recipe};
 use crate::bundle::writer::{self, Contents, Source as LayerSource, Written};
@@ -19,25 +18,10 @@ use crate::manifest::{ImageEntry, Manifest, Owner, Platform};
 use crate::medium::{self, Medium, Partial};
 use crate::progress::Progress;
 use crate::signing::{BundleSigner, SecretKey};
+use crate::texts::Texts;
 
-static PROFILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/profiles");
-static UNITS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/units");
-const CONTENTS: &str = include_str!("../bundle/contents.toml");
-
-/// What to pack unless told otherwise: `bundle/contents.toml`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Defaults {
-    /// The bundle's name.
-    pub name: String,
-    /// The images' names.
-    pub images: Vec<String>,
-}
-
-/// Reads what this program was built with.
-pub fn defaults() -> Result<Defaults> {
-    toml::from_str(CONTENTS).map_err(|e| Error::failed("contents.toml is malformed").because(e))
-}
+/// A bundle's name unless another is given.
+const NAME: &str = "ldms";
 
 /// The remedy for a manifest that cannot be.
 const NAMES: &str = "choose another with --name or --version";
@@ -46,8 +30,10 @@ const NAMES: &str = "choose another with --name or --version";
 pub struct Request<'a> {
     /// Where images come from.
     pub sources: Vec<Source>,
-    /// Which images, by name; empty: those of `bundle/contents.toml`.
+    /// Which images, by name; empty: those that the profiles name.
     pub only: Vec<String>,
+    /// A directory of profiles of the site's own.
+    pub profiles: Option<PathBuf>,
     /// Passed on to the sources: tag, platform, whether to fetch, where scratch is.
     pub options: images::Options,
     /// The bundle's name, if not the default.
@@ -100,8 +86,8 @@ pub struct Outcome {
 /// Where anything in the sources is not what it says it is, or anything cannot be read or written.
 /// Nothing is left under the bundle's name then.
 pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> {
-    let defaults = defaults()?;
-    let wanted = &wanted(&request.only, &defaults.images);
+    let texts = Texts::gather(request.profiles.as_deref())?;
+    let wanted = &wanted(&request.only, &texts.images()?);
     recipe::scratch(&request.options.scratch)?;
     medium::check_installer(&request.installer, None)?;
     let images = images::gather(&request.sources, wanted, &request.options, progress)?;
@@ -109,7 +95,7 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> 
         return Err(Error::usage("a bundle holds at most 64 images"));
     }
     // All that can be wrong with the rest is told before the long work begins.
-    let mut manifest = manifest(request, &defaults, &images);
+    let mut manifest = manifest(request, &texts, &images);
     manifest.check().map_err(|e| Error::usage(e.what()).remedy(NAMES))?;
     medium::check_installer(&request.installer, Some(&manifest.platform))?;
     let name = medium::bundle_name(&manifest);
@@ -130,8 +116,7 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> 
         .collect();
 
     let mut members = vec![("manifest.toml".to_owned(), manifest.to_toml()?.into_bytes())];
-    members.extend(texts("profiles", &PROFILES));
-    members.extend(texts("units", &UNITS));
+    members.extend(texts.members());
     members.extend(
         images
             .iter()
@@ -185,13 +170,6 @@ fn wanted(only: &[String], known: &[String]) -> Vec<String> {
         known.iter().find(short).unwrap_or(name).clone()
     };
     only.iter().map(whole).collect()
-}
-
-/// The files of a folder that this program was built with, as members.
-fn texts(folder: &str, dir: &Dir<'static>) -> BTreeMap<String, Vec<u8>> {
-    dir.files()
-        .map(|file| (format!("{folder}/{}", file.path().display()), file.contents().to_vec()))
-        .collect()
 }
 
 /// Every layer once, with the first image that has it, and the images that have it as bits.
@@ -293,7 +271,7 @@ impl<R: Read> Read for Cancellable<'_, R> {
 }
 
 /// What is known of the bundle before a layer has been read.
-fn manifest(request: &Request<'_>, defaults: &Defaults, images: &[Image]) -> Manifest {
+fn manifest(request: &Request<'_>, texts: &Texts, images: &[Image]) -> Manifest {
     let entries = images
         .iter()
         .map(|image| ImageEntry {
@@ -307,11 +285,12 @@ fn manifest(request: &Request<'_>, defaults: &Defaults, images: &[Image]) -> Man
         .collect::<Vec<_>>();
     let platform = images.first().map_or_else(Platform::of_this_program, |i| i.platform.clone());
     Manifest {
-        name: request.name.clone().unwrap_or_else(|| defaults.name.clone()),
+        name: request.name.clone().unwrap_or_else(|| NAME.into()),
         version: request.version.clone().unwrap_or_else(|| version_of(&entries)),
         release: request.release,
         platform,
         packer: concat!("ldms-pack ", env!("CARGO_PKG_VERSION")).into(),
+        site: texts.of_site(),
         image: entries,
     }
 }
@@ -372,10 +351,5 @@ mod tests {
         assert_eq!(munge_owner(passwd), Some(Owner { uid: 101, gid: 102 }));
         assert_eq!(munge_owner(b"munge:x:a:b\n"), None);
         assert_eq!(munge_owner(b"amunge:x:1:1\n\xff\n"), None);
-    }
-
-    #[test]
-    fn what_it_was_built_with_can_be_read() {
-        assert_eq!(defaults().unwrap().images.len(), 6);
     }
 }

@@ -92,6 +92,7 @@ fn make(images: &Images, threads: usize) -> Made {
         release: 1,
         platform: "linux/amd64".parse().unwrap(),
         packer: "test".into(),
+        site: Vec::new(),
         image: Vec::new(),
     };
     let mut members = vec![("profiles/x.toml".to_owned(), b"summary = \"x\"\n".to_vec())];

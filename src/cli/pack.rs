@@ -66,8 +66,8 @@ struct Password {
 
 /// Pack images into a signed bundle on a medium
 ///
-/// The six images of LDMS, for one platform, unless told otherwise. Every layer
-/// is rebuilt from the written bundle before it is signed. At the end it prints
+/// All images that its roles need, for one platform, unless told otherwise. Every
+/// layer is rebuilt from the written bundle before it is signed. At the end it prints
 /// what a site needs to know by telephone or on paper.
 #[derive(Args)]
 #[command(
@@ -90,6 +90,10 @@ struct Build {
     /// Only these images, with commas between them: ldms-samp,ldms-agg
     #[arg(long, value_name = "IMAGE", value_delimiter = ',')]
     only: Vec<String>,
+    /// Profiles of your own: each ROLE.toml in DIR replaces or adds a role, each
+    /// file in DIR/config a template of a configuration file
+    #[arg(long, value_name = "DIR")]
+    profiles: Option<PathBuf>,
     /// Only images of this tag
     #[arg(long)]
     tag: Option<String>,
@@ -283,6 +287,7 @@ impl Build {
         let request = pack::Request {
             sources: self.from.iter().map(|s| Source::parse(s)).collect::<Result<_>>()?,
             only: self.only,
+            profiles: self.profiles,
             options: images::Options {
                 tag: self.tag,
                 pull: self.pull,

@@ -439,6 +439,7 @@ mod tests {
             release: 2,
             platform: "linux/amd64".parse().unwrap(),
             packer: String::new(),
+            site: Vec::new(),
             image: vec![image],
         };
         check_installed(&record, &manifest).unwrap();

@@ -206,7 +206,12 @@ impl Profile {
     /// Reads the profile of a role; `text` is `profiles/ROLE.toml`, out of the signed bundle.
     /// Errors name the line.
     pub fn parse(role: &str, text: &str) -> Result<Self> {
-        let source = Source { name: format!("profiles/{role}.toml"), text };
+        Self::parse_file(role, &format!("profiles/{role}.toml"), text)
+    }
+
+    /// Reads the profile of a role from a file that errors name.
+    pub fn parse_file(role: &str, file: &str, text: &str) -> Result<Self> {
+        let source = Source { name: file.to_owned(), text };
         if !is_service_name(role) {
             return Err(Error::refused(format!("'{}' cannot be a role", role.escape_debug()))
                 .at(source.name)

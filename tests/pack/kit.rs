@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_ldms-pack");
 
-pub const NAMES: [&str; 6] = ["dev", "samp", "agg", "maestro", "ui", "grafana"];
+pub const NAMES: [&str; 6] = ["samp", "agg", "maestro", "ui", "grafana", "dev"];
 
 /// What a program did.
 #[derive(Debug)]

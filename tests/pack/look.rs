@@ -42,10 +42,10 @@ fn inspect() {
     assert_eq!(json["title"], "ldms-4.4.4-1");
     assert_eq!(json["bytes"], fs::metadata(&bundle).unwrap().len());
     assert_eq!(json["images"].as_array().unwrap().len(), 6);
-    assert_eq!(json["images"][1]["name"], "ovishpc/ldms-samp");
-    assert_eq!(json["images"][1]["layers"][0]["images"], 6);
-    assert_eq!(json["images"][1]["layers"][1]["images"], 1);
-    assert_eq!(json["images"][1]["origin"]["source"], "ldms-samp.tar");
+    assert_eq!(json["images"][0]["name"], "ovishpc/ldms-samp");
+    assert_eq!(json["images"][0]["layers"][0]["images"], 6);
+    assert_eq!(json["images"][0]["layers"][1]["images"], 1);
+    assert_eq!(json["images"][0]["origin"]["source"], "ldms-samp.tar");
     assert_eq!(json["signer"]["key_id"], key_id());
     assert!(json["roles"].as_array().unwrap().iter().any(|role| role == "sampler"));
 }

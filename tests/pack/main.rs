@@ -17,5 +17,6 @@ mod keys;
 mod kit;
 mod look;
 mod memory;
+mod profiles;
 mod sources;
 mod stock;

@@ -8,18 +8,6 @@ use proptest::prelude::*;
 
 use crate::kit::{host, service, target, texts, unit};
 
-/// A role whose image is packed only on request could not be installed from a usual bundle.
-#[test]
-fn the_image_of_every_profile_is_packed() {
-    let contents = std::fs::read_to_string(crate::kit::repository().join("bundle/contents.toml"));
-    let contents: toml::Table = contents.unwrap().parse().unwrap();
-    let images = contents["images"].as_array().unwrap();
-    for (path, text) in texts("profiles") {
-        let profile: toml::Table = text.parse().unwrap();
-        assert!(images.contains(&profile["image"]), "{path}");
-    }
-}
-
 #[test]
 fn every_profile_of_this_repository_is_well_formed() {
     for (path, text) in texts("profiles") {
