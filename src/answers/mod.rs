@@ -93,6 +93,8 @@ impl Answers {
 pub struct Host {
     /// Its name, short or full.
     pub name: String,
+    /// All its names.
+    pub names: Vec<String>,
     /// `/run/munge/munge.socket.2` is there.
     pub munge_socket: bool,
     /// `/etc/munge/munge.key` is there.

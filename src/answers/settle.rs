@@ -180,6 +180,7 @@ pub(crate) fn scope(service: &Wanted, host: &Host) -> Scope {
             "host".into(),
             context! {
                 name => host.name.as_str(),
+                names => &host.names,
                 munge_socket => host.munge_socket,
                 munge_key => host.munge_key,
             },

@@ -27,6 +27,8 @@ pub struct Facts {
     pub architecture: String,
     /// The host's name up to the first dot; empty if it has none yet.
     pub hostname: String,
+    /// All names it goes by, the short one first: its full one, those in its /etc/hosts.
+    pub names: Vec<String>,
     /// The version of systemd, if there is one.
     pub systemd: Option<u32>,
     /// Control groups version 2 alone.
@@ -65,6 +67,7 @@ impl Facts {
         } else {
             find(root, "munged")?.is_some()
         };
+        let names = names(root)?;
         let mut engines = Vec::new();
         for kind in [Kind::Docker, Kind::Podman] {
             if find(root, kind.name())?.is_some() {
@@ -73,7 +76,8 @@ impl Facts {
         }
         Ok(Facts {
             architecture: architecture()?,
-            hostname: hostname(root)?,
+            hostname: names.first().cloned().unwrap_or_default(),
+            names,
             systemd,
             cgroup_v2: cgroup_v2(root, systemd)?,
             munge_socket: munge,
@@ -105,8 +109,9 @@ pub fn architecture() -> Result<String> {
     .to_owned())
 }
 
-fn hostname(root: &Root) -> Result<String> {
-    let name = if root.is_live() {
+/// No name service is asked: what it knows depends on the network of the moment.
+fn names(root: &Root) -> Result<Vec<String>> {
+    let full = if root.is_live() {
         nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned()
     } else {
         let text = root.read(Path::new("/etc/hostname"))?.unwrap_or_default();
@@ -117,7 +122,20 @@ fn hostname(root: &Root) -> Result<String> {
             .unwrap_or_default()
             .to_owned()
     };
-    Ok(name.split('.').next().unwrap_or_default().to_owned())
+    let short = full.split('.').next().unwrap_or_default().to_owned();
+    let hosts = root.read(Path::new("/etc/hosts"))?.unwrap_or_default();
+    let hosts = String::from_utf8_lossy(&hosts);
+    let mut names = vec![short, full];
+    for line in hosts.lines() {
+        let words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let listed: Vec<String> = words.skip(1).map(str::to_owned).collect();
+        if listed.iter().any(|name| names[..2].contains(name)) {
+            names.extend(listed);
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| !name.is_empty() && seen.insert(name.clone()));
+    Ok(names)
 }
 
 fn cgroup_v2(root: &Root, systemd: Option<u32>) -> Result<bool> {
@@ -376,10 +394,13 @@ mod tests {
         assert!(facts.engines.is_empty() && facts.systemd.is_none());
 
         root.write(Path::new("/etc/hostname"), b"# name\nnid00100.site.example\n", mine).unwrap();
+        let hosts = b"127.0.0.1 localhost\n10.0.0.1 nid00100.site.example monitor # nid00100\n";
+        root.write(Path::new("/etc/hosts"), hosts, mine).unwrap();
         root.write(Path::new("/usr/sbin/munged"), b"", mine).unwrap();
         root.write(Path::new("/usr/bin/podman"), b"", mine).unwrap();
         let facts = Facts::gather(&root).unwrap();
         assert_eq!((facts.hostname.as_str(), facts.munge_socket), ("nid00100", true));
+        assert_eq!(facts.names, ["nid00100", "nid00100.site.example", "monitor"]);
         let podman = facts.engine(Kind::Podman).unwrap();
         assert_eq!(podman.usable, Ok(()), "it is not run to find out");
     }

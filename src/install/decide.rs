@@ -68,6 +68,7 @@ pub fn decide(
 
     let host = Host {
         name: facts.hostname.clone(),
+        names: facts.names.clone(),
         munge_socket: facts.munge_socket,
         munge_key: facts.munge_key,
     };

@@ -31,7 +31,8 @@ fn munge_is_proposed_by_what_is_there() {
     for (socket, key, want) in
         [(true, true, "host"), (true, false, "host"), (false, true, "key"), (false, false, "none")]
     {
-        let host = Host { name: "n1".into(), munge_socket: socket, munge_key: key };
+        let names = vec!["n1".into()];
+        let host = Host { name: "n1".into(), names, munge_socket: socket, munge_key: key };
         let settled = settle_with("s", &profile, &host, &[]).unwrap();
         let values = &settled.values["s"];
         assert_eq!(values["munge"], Value::Text(want.into()));
@@ -88,7 +89,7 @@ fn questions_that_are_gone_are_dropped_and_other_services_stay() {
 #[test]
 fn all_that_is_missing_is_listed_at_once() {
     let profile = profile("sampler");
-    let host = Host { name: "x1000c0s0b0n0".into(), munge_socket: false, munge_key: false };
+    let host = Host { name: "x1000c0s0b0n0".into(), ..Host::default() };
     let sources = Sources::new().set("munge=key").unwrap();
     let both = [wanted("one", &profile), wanted("two", &profile)];
     let error = settle(&both, &sources, &host, &mut Never).unwrap_err();

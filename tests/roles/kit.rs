@@ -47,7 +47,8 @@ pub fn image(profile: &Profile) -> ImageEntry {
 }
 
 pub fn host(munge: bool) -> Host {
-    Host { name: "nid00100.cluster7".into(), munge_socket: munge, munge_key: munge }
+    let names = vec!["nid00100".into(), "nid00100.cluster7".into()];
+    Host { name: "nid00100.cluster7".into(), names, munge_socket: munge, munge_key: munge }
 }
 
 pub fn wanted<'a>(name: &'a str, profile: &'a Profile) -> Wanted<'a> {
