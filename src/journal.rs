@@ -87,6 +87,11 @@ pub enum Act {
         /// The name the engine is to have for it
         reference: String,
     },
+    /// Something is found out in a throwaway container.
+    Prove {
+        /// Its name in the engine
+        container: String,
+    },
     /// A unit is started or restarted.
     Start {
         /// Which

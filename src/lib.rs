@@ -24,6 +24,7 @@ pub mod profile;
 pub mod service;
 
 pub mod engine;
+pub mod munge;
 pub mod unit;
 
 pub mod health;

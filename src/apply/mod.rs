@@ -167,6 +167,13 @@ impl Run<'_> {
                 let after = Held::Link(target.clone());
                 self.path(path, Some(before), after, || root.symlink(path, target).map(drop))
             }
+            Step::Prove(proof) => {
+                let Some(engine) = self.node.engine else { return Ok(()) };
+                let (lock, interrupt) = (self.lock, self.interrupt);
+                let container = proof.container();
+                let act = Act::Prove { container: container.clone() };
+                self.act(&act, || lock.lend(|| proof.make(&container, engine, interrupt)))
+            }
             Step::Reload | Step::Start { .. } | Step::Restart { .. } | Step::Stop { .. } => {
                 self.unit(step)
             }

@@ -213,6 +213,12 @@ fn undo_one(node: &Node<'_>, begin: &Begin, act: &Act, progress: &dyn Progress) 
                 return Err(Error::failed("a container uses it").at(format!("image {reference}")));
             }
         }
+        // Its end removes it, but that may be yet to come if this process was killed.
+        Act::Prove { container } => {
+            if let Some(engine) = begin.engine {
+                Client::new(engine).remove_container(container)?;
+            }
+        }
         // Stopped now, so that it does not run on files that are being put back.
         Act::Start { unit } => {
             if let Some(systemd) = node.systemd {

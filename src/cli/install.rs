@@ -300,6 +300,9 @@ fn table(report: &Report, live: bool) -> String {
             let _ = writeln!(text, "  said    {}", printable(line));
         }
     }
+    for note in &report.notes {
+        let _ = writeln!(text, "\nnote: {}", printable(note));
+    }
     if let (true, Some(first)) = (live, report.services.first()) {
         let _ = writeln!(text, "\nsystemctl status {0}; journalctl -u {0}", first.unit);
     }

@@ -2,6 +2,7 @@
 
 pub mod docker;
 pub mod load;
+pub mod once;
 pub mod podman;
 
 use std::fmt;

@@ -120,6 +120,24 @@ impl Cmd {
         interrupt: &Interrupt,
         feed: &mut dyn FnMut(&mut dyn Write) -> Result<()>,
     ) -> Result<Output> {
+        let (output, took_all) = self.fed(interrupt, feed)?;
+        if took_all && output.status == 0 { Ok(output) } else { Err(self.failure(&output)) }
+    }
+
+    /// Runs it with `input` as its standard input, whatever its exit code means.
+    pub fn ask(&self, interrupt: &Interrupt, input: &[u8]) -> Result<Output> {
+        let mut feed = |out: &mut dyn Write| {
+            out.write_all(input).map_err(|e| Error::from_io(e, "cannot write to it"))
+        };
+        self.fed(interrupt, &mut feed).map(|(output, _)| output)
+    }
+
+    /// What it left, and whether it took all of its input.
+    fn fed(
+        &self,
+        interrupt: &Interrupt,
+        feed: &mut dyn FnMut(&mut dyn Write) -> Result<()>,
+    ) -> Result<(Output, bool)> {
         let mut running = Running::start(self, Stdio::piped())?;
         let Some(stdin) = running.child.stdin.take() else {
             return Err(self.error("has no standard input"));
@@ -133,8 +151,7 @@ impl Cmd {
         match result {
             Ok(()) if !broken => {
                 drop(stdin);
-                let output = running.wait(self, self.timeout)?;
-                if output.status == 0 { Ok(output) } else { Err(self.failure(&output)) }
+                Ok((running.wait(self, self.timeout)?, true))
             }
             Err(error) if !broken => {
                 running.kill();
@@ -152,8 +169,7 @@ impl Cmd {
             // It closed its input before the end: it has something to say, or has died.
             _ => {
                 drop(stdin);
-                let output = running.wait(self, LINGER * 4)?;
-                Err(self.failure(&output))
+                Ok((running.wait(self, LINGER * 4)?, false))
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::files;
 use super::open::{Opened, TRUSTED};
-use super::{ANSWERS, Request};
+use super::{ANSWERS, Request, munge};
 use crate::answers::{
     Answers, Ask, Host, Settled, Sources, Wanted as WantedRole, Wish, choose_engine, choose_role,
     settle,
@@ -14,14 +14,13 @@ use crate::bundle::Bundle;
 use crate::engine::Kind;
 use crate::error::{Error, Result};
 use crate::host::Facts;
-use crate::host::facts::MUNGE_SOCKET;
 use crate::manifest::{ImageEntry, Platform};
 use crate::named;
 use crate::plan::{Content, Wanted, WantedDir, WantedFile, WantedImage, WantedService};
 use crate::profile::Profile;
 use crate::record::{BundleRecord, FileKind, Record};
 use crate::root::{Attr, Root};
-use crate::service::{Munge, Service, check_together};
+use crate::service::{Service, check_together};
 use crate::unit::{self, OLDEST_SYSTEMD, Target};
 
 /// Where the program installs itself.
@@ -32,8 +31,6 @@ const CONFIG: &str = "/etc/ldms";
 const TARGET: &str = "ldms.target";
 /// Most bytes of a file of answers.
 const ANSWERS_LIMIT: u64 = 1 << 20;
-/// Fewest bytes of a munge key: what munged itself insists on.
-const MUNGE_KEY_LEAST: u64 = 32;
 
 /// The decision.
 pub struct Decided {
@@ -94,7 +91,8 @@ pub fn decide(
         services.push(Service::decide(role, &values, &host, image, &templates)?);
     }
     check_together(&services)?;
-    check_munge(&services, root, facts)?;
+    munge::check_socket(&services, root, facts)?;
+    let mut warnings = munge::warnings(&roles, &services);
 
     let target = Target {
         engine,
@@ -135,9 +133,9 @@ pub fn decide(
     }
     services.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
     let mut ports = Vec::new();
-    let mut warnings = warnings(&services);
     for service in &services {
-        let mut uses = munge_copy(&mut wanted, service, root)?;
+        let mut uses = munge::copy(&mut wanted, service, root)?;
+        let proof = munge::proof(service, engine, root, facts)?;
         uses.extend(files::lay(&mut wanted, service, root)?);
         warnings.extend(files::foreign_data(service, record, root)?);
         ports.extend(service.ports.iter().map(|port| (service.name.clone(), *port)));
@@ -150,44 +148,13 @@ pub fn decide(
             ports: service.ports.clone(),
             checks: service.checks.clone(),
             start_timeout: service.start_timeout,
+            proof,
         });
     }
     let container = |service: &Service| (service.name.clone(), service.container.clone());
     let containers = services.iter().map(container).collect();
     let notices = services.iter().filter_map(|service| service.notice.clone()).collect();
     Ok(Decided { wanted, ports, containers, warnings, notices })
-}
-
-/// Where the host's munged is to be used it must be there; the container would fail later.
-fn check_munge(services: &[Service], root: &Root, facts: &Facts) -> Result<()> {
-    let user = services.iter().find(|service| service.munge == Munge::Host);
-    match user.filter(|_| root.is_live() && !facts.munge_socket) {
-        None => Ok(()),
-        Some(service) => Err(Error::host(format!(
-            "{} is to use this host's munge, whose socket is not there",
-            service.name
-        ))
-        .at(MUNGE_SOCKET)
-        .remedy(format!(
-            "start it (systemctl start munge), or choose another way: --set {}.munge=key or none",
-            service.name
-        ))),
-    }
-}
-
-fn warnings(services: &[Service]) -> Vec<String> {
-    let warning = |service: &Service| match service.munge {
-        Munge::ImageKey => Some(format!(
-            "{} authenticates with the key in its image, which everybody has: that is no protection",
-            service.name
-        )),
-        Munge::None => Some(format!(
-            "{} asks nobody who they are: whoever reaches its port can use it (munge=none)",
-            service.name
-        )),
-        Munge::Host | Munge::Key { .. } => None,
-    };
-    services.iter().filter_map(warning).collect()
 }
 
 /// The bundle's images must run on this processor.
@@ -258,14 +225,21 @@ pub fn images_of_roles<'a>(bundle: &'a Bundle, roles: &[String]) -> Result<Vec<&
     Ok(images.into_values().collect())
 }
 
+/// The answers of earlier runs, and the file they are in.
+pub fn answers(root: &Root) -> Result<Option<(String, Answers)>> {
+    let Some(bytes) = root.read(Path::new(ANSWERS))? else { return Ok(None) };
+    let place = root.path(Path::new(ANSWERS)).display().to_string();
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::usage("the answers are not text").at(&place))?;
+    let answers = Answers::from_toml(&place, &text)?;
+    Ok(Some((place, answers)))
+}
+
 /// Everything said on the command line and at earlier runs.
 fn sources(request: &Request, root: &Root) -> Result<Sources> {
     let mut sources = Sources::new();
-    if let Some(bytes) = root.read(Path::new(ANSWERS))? {
-        let place = root.path(Path::new(ANSWERS)).display().to_string();
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Error::usage("the answers are not text").at(&place))?;
-        sources = sources.recorded(&place, Answers::from_toml(&place, &text)?);
+    if let Some((place, answers)) = answers(root)? {
+        sources = sources.recorded(&place, answers);
     }
     if let Some(path) = &request.answers {
         let place = path.display().to_string();
@@ -425,35 +399,4 @@ fn keep_keys(
         kind: FileKind::Config,
     }));
     Ok(())
-}
-
-/// The private copy of a munge key; gives the files that the service reads when it starts.
-fn munge_copy(wanted: &mut Wanted, service: &Service, root: &Root) -> Result<Vec<PathBuf>> {
-    let Munge::Key { source, copy, owner } = &service.munge else { return Ok(Vec::new()) };
-    let (source, copy) = (PathBuf::from(source), PathBuf::from(copy));
-    let shown = root.path(&source).display().to_string();
-    let size = root.read(&source)?.map(|bytes| bytes.len() as u64).ok_or_else(|| {
-        Error::host("there is no munge key there")
-            .at(&shown)
-            .remedy(format!("name another with --set {}.munge-key=FILE", service.name))
-    })?;
-    if size < MUNGE_KEY_LEAST {
-        return Err(Error::host(format!(
-            "a munge key has at least {MUNGE_KEY_LEAST} bytes, this one has {size}"
-        ))
-        .at(&shown)
-        .remedy("make one with mungekey, the same for all hosts of the cluster"));
-    }
-    if let Some(folder) = copy.parent() {
-        wanted.dirs.push(WantedDir { path: folder.into(), attr: Attr::root(0o700) });
-    }
-    if !wanted.files.iter().any(|file| file.path == copy) {
-        wanted.files.push(WantedFile {
-            path: copy.clone(),
-            content: Content::CopyOf(source),
-            attr: Attr { mode: 0o600, uid: owner.uid, gid: owner.gid },
-            kind: FileKind::Secret,
-        });
-    }
-    Ok(vec![copy])
 }

@@ -3,6 +3,7 @@
 
 mod decide;
 mod files;
+mod munge;
 pub mod open;
 
 use std::path::{Path, PathBuf};
@@ -348,6 +349,8 @@ pub struct Report {
     pub engine: Option<Kind>,
     /// Each service.
     pub services: Vec<Status>,
+    /// What is not as it was installed, and what to do.
+    pub notes: Vec<String>,
 }
 
 /// Looks at what is installed.
@@ -355,11 +358,15 @@ pub fn status(root: &Path) -> Result<Report> {
     let root = Root::open(root)?;
     apply::refuse_pending(&root)?;
     let Some(record) = Record::load(&root)? else {
-        return Ok(Report { bundle: None, engine: None, services: Vec::new() });
+        return Ok(Report { bundle: None, engine: None, services: Vec::new(), notes: Vec::new() });
     };
     let node = Node::new(&root, record.engine);
     let services = health::status(&root, &record, node.systemd, node.engine)?;
-    Ok(Report { bundle: Some(record.bundle.title()), engine: record.engine, services })
+    // Answers that somebody has damaged are the next installation's to tell of.
+    let answers = decide::answers(&root).ok().flatten();
+    let notes = answers.map(|(_, answers)| munge::stale_copies(&root, &answers));
+    let bundle = Some(record.bundle.title());
+    Ok(Report { bundle, engine: record.engine, services, notes: notes.unwrap_or_default() })
 }
 
 /// Brings an interrupted run to an end.

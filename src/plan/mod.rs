@@ -9,6 +9,7 @@
 //! that.
 
 mod files;
+mod prove;
 mod services;
 mod state;
 mod step;
@@ -87,6 +88,7 @@ pub fn plan(wanted: &Wanted, record: Option<&Record>, state: &State) -> Result<P
     planner.stop_unwanted();
     planner.directories();
     planner.wanted_files()?;
+    planner.proofs();
     planner.wanted_links();
     planner.unwanted(&[]);
     planner.finish_services();

@@ -100,7 +100,7 @@ impl Planner<'_> {
     }
 
     /// What the service is made of is not what it was started with.
-    fn has_changed(&self, service: &WantedService) -> bool {
+    pub(super) fn has_changed(&self, service: &WantedService) -> bool {
         let before = self.old.and_then(|old| old.services.iter().find(|o| o.unit == service.unit));
         let loads = self.steps.iter().any(
             |step| matches!(step, Step::LoadImage { reference, .. } if *reference == service.image),

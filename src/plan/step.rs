@@ -10,6 +10,7 @@ use super::Content;
 use crate::digest::Digest;
 use crate::engine::Kind;
 use crate::health::Check;
+use crate::munge::Proof;
 use crate::record::FileKind;
 use crate::root::{Attr, Held};
 
@@ -94,6 +95,8 @@ pub enum Step {
         #[serde(skip)]
         before: Held,
     },
+    /// Proves in a throwaway container that munge works for a service. It changes nothing.
+    Prove(Proof),
     /// Has systemd read the unit files again.
     Reload,
     /// Starts a unit.
@@ -152,6 +155,10 @@ impl fmt::Display for Step {
                 write!(f, "link     {} -> {}", path.display(), target.display())
             }
             Step::Unlink { path, .. } => write!(f, "unlink   {}", path.display()),
+            Step::Prove(proof) => {
+                write!(f, "prove    {}: munge works in a throwaway container", proof.service)?;
+                f.write_str(if proof.across { ", and with this host" } else { "" })
+            }
             Step::Reload => f.write_str("reload   systemd"),
             Step::Start { unit } => write!(f, "start    {unit}"),
             Step::Restart { unit } => write!(f, "restart  {unit}"),

@@ -47,6 +47,7 @@ fn wanted(config: &str) -> Wanted {
         ports: vec![411],
         checks: vec![Check::Running, Check::Tcp(411)],
         start_timeout: Duration::from_secs(60),
+        proof: None,
     });
     wanted.groups.push("ldms.target".into());
     wanted
@@ -101,7 +102,7 @@ fn after(mut state: State, plan: &Plan) -> State {
                 units.insert(name.clone(), unit("active"));
             }
             Step::Stop { unit } => drop(state.units.as_mut().unwrap().remove(unit)),
-            Step::Reload | Step::Await { .. } => {}
+            Step::Reload | Step::Await { .. } | Step::Prove(_) => {}
         }
     }
     state.entries.clear();

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::digest::Digest;
 use crate::engine::Kind;
 use crate::health::Check;
+use crate::munge::Proof;
 use crate::record::{BundleRecord, FileKind};
 use crate::root::Attr;
 
@@ -117,6 +118,8 @@ pub struct WantedService {
     pub checks: Vec<Check>,
     /// How long it may take until it works
     pub start_timeout: Duration,
+    /// What shows, before it starts, that munge works for it
+    pub proof: Option<Proof>,
 }
 
 impl Wanted {

@@ -60,6 +60,11 @@ impl Profile {
                 return Err(source.error(mode.span().start, what));
             }
         }
+        if let Some(note) = self.munge.iter().find_map(|munge| munge.none_note.as_ref())
+            && let Err(why) = Type::Text.read(note.get_ref(), "")
+        {
+            return Err(source.error(note.span().start, format!("none_note: {why}")));
+        }
         Ok(())
     }
 }

@@ -145,6 +145,9 @@ pub struct MungeTable {
     /// The modes that this role can use; all, if none is named.
     #[serde(default)]
     pub modes: Vec<Spanned<String>>,
+    /// What is to be known of this role without munge (`munge=none`), in place of the usual
+    /// warning.
+    pub none_note: Option<Spanned<String>>,
 }
 
 /// `[[mount]]`
@@ -253,7 +256,7 @@ impl Profile {
     fn common_questions(&self) -> Result<Vec<Question>> {
         let source = Source { name: "the common questions".into(), text: COMMON };
         let Common { mut question, mut munge } = source.read()?;
-        let Some(MungeTable { modes }) = &self.munge else { return Ok(question) };
+        let Some(MungeTable { modes, .. }) = &self.munge else { return Ok(question) };
         if !modes.is_empty() {
             for question in munge.iter_mut().filter(|q| !q.choices.is_empty()) {
                 question

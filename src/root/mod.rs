@@ -184,9 +184,15 @@ impl Root {
 
     /// A directory stands at `path`, or at the end of the links that stand there.
     pub fn is_directory(&self, path: &Path) -> Result<bool> {
-        let Some(handle) = self.resolve(path)? else { return Ok(false) };
+        Ok(self.directory(path)?.is_some())
+    }
+
+    /// Owner and mode of the directory `path`, links followed beneath the root, which has them
+    /// itself; `None` if no directory is there.
+    pub fn directory(&self, path: &Path) -> Result<Option<Attr>> {
+        let Some(handle) = self.resolve(path)? else { return Ok(None) };
         let stat = fstat(&handle).map_err(|e| self.fails(path, "cannot look at it", e))?;
-        Ok(file_type(&stat) == SFlag::S_IFDIR)
+        Ok((file_type(&stat) == SFlag::S_IFDIR).then(|| attr_of(&stat)))
     }
 
     /// Something stands at `path`, links followed beneath the root.

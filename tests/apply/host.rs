@@ -311,6 +311,7 @@ fn wanted(version: &str) -> Wanted {
         ports: vec![411],
         checks: vec![Check::Tcp(check)],
         start_timeout: Duration::from_millis(300),
+        proof: None,
     });
     wanted.groups.push("ldms.target".into());
     wanted
