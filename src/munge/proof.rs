@@ -91,7 +91,7 @@ impl Proof {
     pub fn make(&self, name: &str, engine: Client, interrupt: &Interrupt) -> Result<()> {
         let mut input = format!("{}\n", if self.own_munged { "own" } else { "host" });
         if self.across {
-            input += &credential()?;
+            input += &self.credential()?;
         }
         let once = Once {
             name,
@@ -102,7 +102,7 @@ impl Proof {
         };
         let said = engine.run_once(&once, interrupt).map_err(|e| {
             Error::failed("cannot run a throwaway container to prove that munge works")
-                .at(&self.service)
+                .at(format!("service {}", self.service))
                 .because(e)
         })?;
         let stages = Stage::all(&said);
@@ -118,6 +118,17 @@ impl Proof {
             self.judge(&[Stage { name, status: read.status, said }])?;
         }
         Ok(())
+    }
+
+    /// A credential of the host's own munged, which only root can read.
+    fn credential(&self) -> Result<String> {
+        let munge = Cmd::new("munge").args(["--no-input", "--restrict-uid=0"]).run();
+        munge.map(|output| output.text()).map_err(|e| {
+            Error::host("the munge of this host does not work")
+                .at(format!("service {}", self.service))
+                .because(e)
+                .remedy("systemctl restart munge; journalctl -u munge")
+        })
     }
 
     /// Finds the first stage that did not come out as it should.
@@ -139,7 +150,8 @@ impl Proof {
         if stages.iter().any(|stage| matches!(stage.name.as_str(), "decode" | "on-host")) {
             return Ok(());
         }
-        Err(Error::failed("the proof that munge works told nothing").at(&self.service))
+        Err(Error::failed("the proof that munge works told nothing")
+            .at(format!("service {}", self.service)))
     }
 
     fn failure(&self, stage: &Stage, fault: Fault, stages: &[Stage]) -> Error {
@@ -235,16 +247,6 @@ impl Proof {
 /// What was said at a stage; nothing if there was no such stage.
 fn said_at<'a>(name: &str, stages: &'a [Stage]) -> &'a str {
     stages.iter().find(|stage| stage.name == name).map_or("", |stage| stage.said.as_str())
-}
-
-/// A credential of the host's own munged, which only root can read.
-fn credential() -> Result<String> {
-    let output = Cmd::new("munge").args(["--no-input", "--restrict-uid=0"]).run().map_err(|e| {
-        Error::host("the munge of this host does not work")
-            .because(e)
-            .remedy("systemctl restart munge; journalctl -u munge")
-    })?;
-    Ok(output.text())
 }
 
 /// What one stage of the script told.

@@ -8,6 +8,7 @@ use crate::digest::Digest;
 use crate::engine::Kind as Engine;
 use crate::health::Check;
 use crate::host::UnitState;
+use crate::munge::Proof;
 use crate::record::tests::bundle;
 use crate::root::{Attr, Look};
 
@@ -475,4 +476,44 @@ fn a_link_in_place_of_a_unit_is_the_sites_decision() {
     let plan = plan(&wanted("one"), None, &state).unwrap();
     assert_eq!(*after(state, &plan).at(Path::new(UNIT)), masked);
     assert!(plan.notes.iter().any(|n| n.about == UNIT));
+}
+
+#[test]
+fn munge_is_proven_for_what_is_about_to_start_and_for_nothing_else() {
+    let proven = |config: &str| {
+        let mut wanted = wanted(config);
+        wanted.services[0].proof = Some(Proof {
+            service: "watcher".into(),
+            image: wanted.images[0].reference.clone(),
+            flags: vec!["--network=host".into()],
+            own_munged: true,
+            across: true,
+            key: Some("/etc/munge/munge.key".into()),
+            owner: None,
+        });
+        wanted
+    };
+    let words = |plan: &Plan| -> Vec<String> {
+        plan.to_string().lines().filter_map(|l| Some(l.split_once(' ')?.0.to_owned())).collect()
+    };
+    let first = plan(&proven("one"), None, &bare()).unwrap();
+    let at = |step: &str| words(&first).iter().rposition(|word| word == step).unwrap();
+    assert!(at("load") < at("prove") && at("write") < at("prove"), "{first}");
+    assert!(at("prove") < at("link") && at("prove") < at("start"), "{first}");
+
+    let (state, record) = (after(bare(), &first), first.record.clone().unwrap());
+    assert!(!plan(&proven("one"), Some(&record), &state).unwrap().changed);
+    let other = plan(&proven("two!"), Some(&record), &state).unwrap();
+    assert_eq!(words(&other), ["replace", "prove", "restart", "await"], "{other}");
+    let mut down = state.clone();
+    down.units.as_mut().unwrap().insert("ldms-watcher.service".into(), unit("failed"));
+    let again = plan(&proven("one"), Some(&record), &down).unwrap();
+    assert_eq!(words(&again), ["prove", "start", "await"], "{again}");
+
+    let quiet = Wanted { start: false, ..proven("one") };
+    let prepared = State { has_engine: false, units: None, ..bare() };
+    for plan in [plan(&quiet, None, &bare()), plan(&proven("one"), None, &prepared)] {
+        let plan = plan.unwrap();
+        assert!(!words(&plan).contains(&"prove".to_owned()), "{plan}");
+    }
 }
