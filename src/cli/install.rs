@@ -275,12 +275,14 @@ fn table(report: &Report, live: bool) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     for service in &report.services {
-        let Status { name, role, unit, state, image, image_there, version, last_line } = service;
+        let Status { name, role, unit, state, image, image_there, version, .. } = service;
         let how = if live { format!("{} ({})", state.active, state.sub) } else { "enabled".into() };
         let since =
             if state.since.is_empty() { String::new() } else { format!(" since {}", state.since) };
         let _ = writeln!(text, "{name}  {how}{since}");
-        if name != role {
+        if let Some(of) = &service.companion_of {
+            let _ = writeln!(text, "  in      the container of {of}");
+        } else if name != role {
             let _ = writeln!(text, "  role    {role}");
         }
         let there = match image_there {
@@ -289,7 +291,7 @@ fn table(report: &Report, live: bool) -> String {
         };
         let _ = writeln!(text, "  unit    {unit}");
         let _ = writeln!(text, "  image   {image}  version {version}{there}");
-        if let Some(line) = last_line {
+        if let Some(line) = &service.last_line {
             let _ = writeln!(text, "  said    {}", printable(line));
         }
     }

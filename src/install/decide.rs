@@ -10,7 +10,7 @@ use crate::answers::{
     settle,
 };
 use crate::bundle::Bundle;
-use crate::engine::Kind;
+use crate::engine::{Kind, init};
 use crate::error::{Error, Result};
 use crate::host::Facts;
 use crate::host::facts::MUNGE_SOCKET;
@@ -20,7 +20,7 @@ use crate::plan::{Content, Wanted, WantedDir, WantedFile, WantedImage, WantedSer
 use crate::profile::Profile;
 use crate::record::{BundleRecord, FileKind, Record};
 use crate::root::{Attr, Root};
-use crate::service::{Munge, Service, check_together};
+use crate::service::{Check, Munge, Service, check_together};
 use crate::unit::{self, OLDEST_SYSTEMD, Target};
 
 /// Where the program installs itself.
@@ -85,6 +85,8 @@ pub fn decide(
     }
     check_together(&services)?;
     check_munge(&services, root, facts)?;
+    let has_init = facts.engine(engine).is_some_and(|found| found.init_program);
+    let no_init = init::settle(&mut services, engine, has_init);
 
     let target = Target {
         engine,
@@ -129,6 +131,7 @@ pub fn decide(
         let uses = munge_copy(&mut wanted, service, root)?;
         ports.extend(service.ports.iter().map(|port| (service.name.clone(), *port)));
         wanted.services.push(WantedService {
+            companion_of: None,
             name: service.name.clone(),
             role: service.role.clone(),
             unit: service.unit(),
@@ -138,10 +141,22 @@ pub fn decide(
             checks: service.checks.clone(),
             start_timeout: service.start_timeout,
         });
+        wanted.services.extend(service.companions.iter().map(|companion| WantedService {
+            name: companion.full_name(),
+            role: service.role.clone(),
+            companion_of: Some(service.name.clone()),
+            unit: companion.unit(),
+            image: service.image_reference.clone(),
+            uses: Vec::new(),
+            ports: Vec::new(),
+            checks: vec![Check::Running],
+            start_timeout: service.start_timeout,
+        }));
     }
     let container = |service: &Service| (service.name.clone(), service.container.clone());
     let containers = services.iter().map(container).collect();
-    Ok(Decided { wanted, ports, containers, warnings: warnings(&services) })
+    let warnings = warnings(&services).into_iter().chain(no_init).collect();
+    Ok(Decided { wanted, ports, containers, warnings })
 }
 
 /// Where the host's munged is to be used it must be there; the container would fail later.
@@ -275,6 +290,7 @@ fn wishes(
     let mut wishes: Vec<Wish> = record
         .iter()
         .flat_map(|record| &record.services)
+        .filter(|service| service.companion_of.is_none())
         .map(|service| Wish { name: service.name.clone(), role: service.role.clone() })
         .collect();
     let mut asked = Wish::parse_all(&request.roles)?;

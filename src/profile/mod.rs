@@ -6,6 +6,7 @@
 
 mod check;
 mod question;
+mod running;
 pub mod template;
 mod value;
 
@@ -17,6 +18,7 @@ use toml::Spanned;
 use crate::error::{Error, Result};
 
 pub use question::{Choice, Question};
+pub use running::{CheckRule, CompanionRule};
 pub use value::{HOSTNAME_DIGITS, Type, Value, host_path};
 
 /// A text with `{{ key }}` in it, and its place in the file.
@@ -48,7 +50,10 @@ pub struct Profile {
     pub mounts: Vec<MountRule>,
     /// How it is seen that a service works, beyond that its unit is active.
     #[serde(default, rename = "check")]
-    pub checks: Vec<PortRule>,
+    pub checks: Vec<Spanned<CheckRule>>,
+    /// Further programs in the running container.
+    #[serde(default, rename = "companion")]
+    pub companions: Vec<CompanionRule>,
     /// Ports of the host that a service takes.
     #[serde(default, rename = "port")]
     pub ports: Vec<PortRule>,
@@ -149,7 +154,7 @@ pub struct MountRule {
     pub when: Option<Spanned<String>>,
 }
 
-/// `[[check]]` and `[[port]]`: a TCP port.
+/// `[[port]]`: a TCP port of the host.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PortRule {
