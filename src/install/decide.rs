@@ -11,7 +11,7 @@ use crate::answers::{
     settle,
 };
 use crate::bundle::Bundle;
-use crate::engine::Kind;
+use crate::engine::{Kind, init};
 use crate::error::{Error, Result};
 use crate::host::Facts;
 use crate::manifest::{ImageEntry, Platform};
@@ -20,7 +20,7 @@ use crate::plan::{Content, Wanted, WantedDir, WantedFile, WantedImage, WantedSer
 use crate::profile::Profile;
 use crate::record::{BundleRecord, FileKind, Record};
 use crate::root::{Attr, Root};
-use crate::service::{Service, check_together};
+use crate::service::{Check, Service, check_together};
 use crate::unit::{self, OLDEST_SYSTEMD, Target};
 
 /// Where the program installs itself.
@@ -93,6 +93,8 @@ pub fn decide(
     check_together(&services)?;
     munge::check_socket(&services, root, facts)?;
     let mut warnings = munge::warnings(&roles, &services);
+    let has_init = facts.engine(engine).is_some_and(|found| found.init_program);
+    warnings.extend(init::settle(&mut services, engine, has_init));
 
     let target = Target {
         engine,
@@ -119,6 +121,25 @@ pub fn decide(
     }
     own_files(&mut wanted, &answers)?;
     keep_keys(&mut wanted, opened, record, root, ask)?;
+    add_images(&mut wanted, &images);
+    services.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
+    let mut ports = Vec::new();
+    for service in &services {
+        let mut uses = munge::copy(&mut wanted, service, root)?;
+        let proof = munge::proof(service, engine, root, facts)?;
+        uses.extend(files::lay(&mut wanted, service, root)?);
+        warnings.extend(files::foreign_data(service, record, root)?);
+        ports.extend(service.ports.iter().map(|port| (service.name.clone(), *port)));
+        add_service(&mut wanted, service, uses, proof);
+    }
+    let container = |service: &Service| (service.name.clone(), service.container.clone());
+    let containers = services.iter().map(container).collect();
+    let notices = services.iter().filter_map(|service| service.notice.clone()).collect();
+    Ok(Decided { wanted, ports, containers, warnings, notices })
+}
+
+/// Each image once.
+fn add_images(wanted: &mut Wanted, images: &[&ImageEntry]) {
     let mut seen = BTreeSet::new();
     for image in images {
         if seen.insert(&image.name) {
@@ -131,30 +152,39 @@ pub fn decide(
             });
         }
     }
-    services.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
-    let mut ports = Vec::new();
-    for service in &services {
-        let mut uses = munge::copy(&mut wanted, service, root)?;
-        let proof = munge::proof(service, engine, root, facts)?;
-        uses.extend(files::lay(&mut wanted, service, root)?);
-        warnings.extend(files::foreign_data(service, record, root)?);
-        ports.extend(service.ports.iter().map(|port| (service.name.clone(), *port)));
-        wanted.services.push(WantedService {
-            name: service.name.clone(),
-            role: service.role.clone(),
-            unit: service.unit(),
-            image: service.image_reference.clone(),
-            uses,
-            ports: service.ports.clone(),
-            checks: service.checks.clone(),
-            start_timeout: service.start_timeout,
-            proof,
-        });
-    }
-    let container = |service: &Service| (service.name.clone(), service.container.clone());
-    let containers = services.iter().map(container).collect();
-    let notices = services.iter().filter_map(|service| service.notice.clone()).collect();
-    Ok(Decided { wanted, ports, containers, warnings, notices })
+}
+
+/// A service and its companions.
+fn add_service(
+    wanted: &mut Wanted,
+    service: &Service,
+    uses: Vec<PathBuf>,
+    proof: Option<crate::munge::Proof>,
+) {
+    wanted.services.push(WantedService {
+        companion_of: None,
+        name: service.name.clone(),
+        role: service.role.clone(),
+        unit: service.unit(),
+        image: service.image_reference.clone(),
+        uses,
+        ports: service.ports.clone(),
+        checks: service.checks.clone(),
+        start_timeout: service.start_timeout,
+        proof,
+    });
+    wanted.services.extend(service.companions.iter().map(|companion| WantedService {
+        name: companion.full_name(),
+        role: service.role.clone(),
+        companion_of: Some(service.name.clone()),
+        unit: companion.unit(),
+        image: service.image_reference.clone(),
+        uses: Vec::new(),
+        ports: Vec::new(),
+        checks: vec![Check::Running],
+        start_timeout: service.start_timeout,
+        proof: None,
+    }));
 }
 
 /// The bundle's images must run on this processor.
@@ -263,6 +293,7 @@ fn wishes(
     let mut wishes: Vec<Wish> = record
         .iter()
         .flat_map(|record| &record.services)
+        .filter(|service| service.companion_of.is_none())
         .map(|service| Wish { name: service.name.clone(), role: service.role.clone() })
         .collect();
     let mut asked = Wish::parse_all(&request.roles)?;
