@@ -290,10 +290,12 @@ fn near<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a st
 /// A `--set` whose question does not apply would be ignored in silence: it is refused.
 fn refuse_idle_sets(wanted: &[Wanted], sources: &Sources, settled: &Settled) -> Result<()> {
     for set in &sources.sets {
-        let used = wanted
-            .iter()
-            .filter(|service| set.is_for(service))
-            .any(|w| settled.values.get(w.name).is_some_and(|v| v.contains_key(&set.key)));
+        let used = wanted.iter().filter(|service| set.is_for(service)).any(|service| {
+            // An empty answer is one, too, but no value.
+            let said = settled.answers.service.get(service.name).map(|said| &said.values);
+            let values = settled.values.get(service.name);
+            [said, values].iter().flatten().any(|v| v.contains_key(&set.key))
+        });
         if !used {
             let when = wanted
                 .iter()

@@ -74,12 +74,19 @@ impl Ask for Terminal {
         check: &dyn Fn(&str) -> Result<(), String>,
     ) -> Result<String> {
         need_terminal(prompt)?;
+        let empty = check("").is_ok();
         let mut input = Input::<String>::with_theme(&self.theme)
             .with_prompt(console_line(prompt))
-            .allow_empty(check("").is_ok())
+            .allow_empty(empty)
             .validate_with(|text: &String| check(text));
         if let Some(default) = default {
-            input = input.default(default.into());
+            // Where nothing is an answer, too, Enter on an empty line must give nothing and not
+            // the proposal: so that stands there to be edited.
+            input = if empty {
+                input.with_initial_text(default)
+            } else {
+                input.default(default.into())
+            };
         }
         input.interact_text_on(&self.screen).map_err(unanswered)
     }

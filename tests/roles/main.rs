@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail")]
 
 mod answers;
+mod config;
+mod document;
 mod files;
 mod hostile;
 mod kit;

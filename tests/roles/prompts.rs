@@ -14,12 +14,14 @@ use rexpect::session::{PtySession, spawn_command};
 use crate::kit::{host, profile, wanted};
 
 const ON_TERMINAL: &str = "LDMS_TEST_ASK_ON_TERMINAL";
+/// The roles, in the order in which they are offered.
+const ROLES: [&str; 5] = ["sampler", "aggregator", "maestro", "ui", "grafana"];
 
 /// Does something only where the tests below have started it.
 #[test]
 fn asks_on_its_terminal() {
     let Ok(munge) = env::var(ON_TERMINAL) else { return };
-    let profiles = [profile("sampler")];
+    let profiles = ROLES.map(profile);
     let mut host = host(munge == "with munge");
     if munge != "with munge" {
         host.name = "login".into();
@@ -27,7 +29,7 @@ fn asks_on_its_terminal() {
     let mut ask = Terminal::default();
     let role = choose_role(&profiles, &mut ask).unwrap();
     let engine = choose_engine(&[Kind::Docker, Kind::Podman], &mut ask).unwrap();
-    let service = wanted(&role, &profiles[0]);
+    let service = wanted(&role, profiles.iter().find(|profile| profile.role == role).unwrap());
     let settled = settle(&[service], &Sources::new(), &host, &mut ask).unwrap();
     println!("engine {engine}");
     for (key, value) in &settled.answers.service[&role].values {
@@ -121,4 +123,81 @@ fn interruption_ends_it() {
     terminal.send_control('c').unwrap();
     let rest = terminal.exp_eof().unwrap();
     assert!(!rest.contains("the end"), "{rest}");
+}
+
+/// Each role: what is asked, what is typed, and what is recorded of it. What is asked after the
+/// last prompt here would make the end wait in vain.
+#[test]
+fn every_role_asks_its_own_questions() {
+    let enter = "\r";
+    // What may stay empty has its proposal in the line, to be edited.
+    let instead = |text: &str| format!("{}{text}\r", "\u{8}".repeat(30));
+    for (position, questions, answers) in [
+        (
+            1,
+            &[
+                ("Transport that ldmsd listens on", enter),
+                ("Port that ldmsd listens on", enter),
+                ("Component ID of this node", enter),
+                ("Directory of this host for what is collected", &instead("/data/ldms")),
+                ("Export the stored SOS data", "y"),
+                ("How does the container reach munge", enter),
+            ][..],
+            &["compid = 100", "dsosd = true", "munge = host", "port = 411", "storage = /data/ldms"]
+                [..],
+        ),
+        (
+            1,
+            &[
+                ("Transport that ldmsd listens on", enter),
+                ("Port that ldmsd listens on", enter),
+                ("Component ID of this node", enter),
+                ("(empty: none)", &instead("")),
+                ("Export the stored SOS data", "n"),
+                ("How does the container reach munge", enter),
+            ],
+            &["dsosd = false", "munge = host", "port = 411", "storage = \r\n"],
+        ),
+        (
+            2,
+            &[
+                ("Hosts that run samplers", &instead("nid[1-4] login")),
+                ("Hosts that run aggregators", "agg1\r"),
+                ("How does the container reach munge", enter),
+            ],
+            &["aggregators = agg1", "munge = host", "samplers = 'nid[1-4]' login"],
+        ),
+        (
+            3,
+            &[("Port that the UI back-end listens on", enter), ("Hosts that run dsosd", enter)],
+            &["dsosd_hosts = nid00100.cluster7", "port = 80"],
+        ),
+        (
+            4,
+            &[
+                ("Port that grafana listens on", enter),
+                ("Password of grafana's user admin", "SESAME\r"),
+                ("The same again", "SESAME\r"),
+            ],
+            &["port = 3000"],
+        ),
+    ] {
+        let mut terminal = start("with munge");
+        let mut step = |prompt: &str, keys: &str| {
+            terminal.exp_string(prompt).unwrap();
+            terminal.send(keys).unwrap();
+            terminal.flush().unwrap();
+        };
+        step("Draws dashboards", &format!("{}\r", DOWN.repeat(position)));
+        step("belong to their systemd units", enter);
+        for (prompt, keys) in questions {
+            step(prompt, keys);
+        }
+        for line in answers {
+            let before = terminal.exp_string(&format!("answer {line}")).unwrap();
+            assert!(!before.contains("SESAME"), "{before}");
+        }
+        let rest = terminal.exp_eof().unwrap();
+        assert!(rest.contains("the end") && !rest.contains("SESAME"), "{rest}");
+    }
 }

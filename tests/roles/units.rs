@@ -1,4 +1,4 @@
-//! Units of the sampler: their text, and systemd's own opinion of it.
+//! Units of every role: their text, and systemd's own opinion of it.
 
 use ldms_bundle::engine::Kind;
 use ldms_bundle::profile::Profile;
@@ -27,6 +27,22 @@ fn text_for_each_engine_and_way_to_munge() {
         let service = service("sampler", &profile, &host(true), sets).unwrap();
         for engine in ENGINES {
             insta::assert_snapshot!(format!("{engine}-{mode}"), unit(&service, &target(engine)));
+        }
+    }
+}
+
+/// The other roles, with everything that they can have.
+#[test]
+fn text_for_each_engine_and_role() {
+    for (role, sets) in [
+        ("aggregator", &["dsosd=yes", "args=-v INFO"][..]),
+        ("maestro", &[]),
+        ("ui", &["address=10.0.0.5", "port=8080", "args=--processes 4"]),
+        ("grafana", &["address=10.0.0.5"]),
+    ] {
+        let service = service(role, &profile(role), &host(true), sets).unwrap();
+        for engine in ENGINES {
+            insta::assert_snapshot!(format!("{engine}-{role}"), unit(&service, &target(engine)));
         }
     }
 }
@@ -125,6 +141,27 @@ fn systemd_accepts_every_unit() {
             let old = Target { systemd: OLDEST_SYSTEMD, cgroup_v2: false, ..target(engine) };
             accepts(&format!("{engine} {mode} old"), &services, &old);
         }
+    }
+}
+
+#[test]
+fn systemd_accepts_all_roles_together() {
+    let roles = [
+        ("sampler", &["configured_by=file"][..]),
+        ("aggregator", &["port=412", "dsosd=yes"]),
+        ("maestro", &[]),
+        ("ui", &[]),
+        ("grafana", &[]),
+    ];
+    let make = |(role, sets): (&str, &[&str])| service(role, &profile(role), &host(true), sets);
+    let services: Vec<Service> = roles.into_iter().map(|role| make(role).unwrap()).collect();
+    check_together(&services).unwrap();
+    for engine in ENGINES {
+        accepts(
+            &format!("{engine}"),
+            &services,
+            &Target { systemd: systemd_version(), ..target(engine) },
+        );
     }
 }
 
