@@ -118,3 +118,116 @@ pub fn stale_copies(root: &Root, answers: &Answers) -> Vec<String> {
     };
     sources.iter().map(note).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::answers::{Host, Never, Sources, settle};
+    use crate::digest::Digest;
+    use crate::manifest::{ImageEntry, Origin, Owner};
+    use crate::profile::Profile;
+
+    /// Of a role with these lines, what is said and what is proven.
+    fn decided(lines: &str, sets: &[&str]) -> (Vec<String>, Option<Proof>) {
+        let text = format!(
+            "summary = \"T\"\nimage = \"a/b\"\n{lines}\n[container]\nnetwork = \"pasta\"\npid = \"host\"\ninit = true\nenv = {{ TOKEN = \"secret\" }}\nargs = [\"-x\"]\n"
+        );
+        let profile = Profile::parse("watcher", &text).unwrap();
+        let image = ImageEntry {
+            name: "a/b".into(),
+            id: Digest::of(b"configuration"),
+            size: 1,
+            munge: Some(Owner { uid: 101, gid: 101 }),
+            layers: vec![Digest::of(b"layer")],
+            origin: Origin::default(),
+        };
+        let host =
+            Host { name: "n1".into(), names: Vec::new(), munge_socket: true, munge_key: true };
+        let roles =
+            [Role { name: "w1", profile: &profile, munge: image.munge, kept: Default::default() }];
+        let sources = sets.iter().try_fold(Sources::new(), |all, set| all.set(set)).unwrap();
+        let settled = settle(&roles, &sources, &host, &mut Never).unwrap();
+        let service =
+            Service::decide(&roles[0], &settled.values["w1"], &host, &image, &BTreeMap::new())
+                .unwrap();
+        let proof = Proof::of(&service, Kind::Docker, true);
+        (warnings(&roles, &[service]), proof)
+    }
+
+    #[test]
+    fn each_way_to_munge_is_spoken_of_as_it_deserves() {
+        let note = "none_note = \"the container then trusts the public key in its image\"";
+        let with_note = format!("munge = {{ {note} }}");
+        for (lines, sets, words) in [
+            ("munge = {}", &["munge=host"][..], ""),
+            ("munge = {}", &["munge=key"], ""),
+            ("munge = {}", &["munge=none"], "w1 asks nobody who they are"),
+            (&with_note, &["munge=none"], "w1 (munge=none): the container then trusts the public"),
+            (&with_note, &["munge=host"], ""),
+            (
+                "munge = {}",
+                &["munge=image-key", "accept-insecure-munge-key=true"],
+                "w1 authenticates with the key in its image, which everybody has",
+            ),
+            // It has nothing to do with munge.
+            ("", &[], ""),
+        ] {
+            let (said, proof) = decided(lines, sets);
+            assert_eq!(said.len(), usize::from(!words.is_empty()), "{lines} {sets:?}: {said:?}");
+            assert!(said.concat().starts_with(words), "{said:?}");
+            let none = lines.is_empty() || sets == ["munge=none"];
+            assert_eq!(proof.is_none(), none, "{lines} {sets:?}");
+        }
+        let text =
+            "summary = \"T\"\nimage = \"a/b\"\n[container]\n[munge]\nnone_note = \"two\\nlines\"\n";
+        let error = Profile::parse("watcher", text).unwrap_err();
+        assert!(error.to_string().starts_with("profiles/watcher.toml:5:"), "{error}");
+    }
+
+    #[test]
+    fn the_throwaway_container_has_the_services_mounts_and_none_of_its_secrets() {
+        let (_, proof) = decided("munge = {}", &["munge=key"]);
+        let proof = proof.unwrap();
+        assert_eq!(
+            proof.flags,
+            [
+                "--network=pasta",
+                "--mount=type=bind,source=/etc/ldms/munge/munge.key,\
+                 target=/etc/munge/munge.key,readonly",
+                "--stop-timeout=10"
+            ]
+        );
+        let json = serde_json::to_string(&crate::plan::Step::Prove(proof)).unwrap();
+        assert!(json.starts_with(r#"{"step":"prove","service":"w1""#), "{json}");
+        assert!(!json.contains("secret"), "{json}");
+    }
+
+    #[test]
+    fn a_copy_of_what_has_changed_is_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        for path in ["/etc", "/etc/ldms", "/etc/ldms/munge", "/root"] {
+            root.mkdir(Path::new(path), Attr::own(0o700)).unwrap();
+        }
+        let write = |path: &str, text: &[u8]| {
+            root.write(Path::new(path), text, Attr::own(0o600)).unwrap();
+        };
+        let answers = "[service.a]\nmunge = \"key\"\nmunge_key = \"/root/k\"\n\
+                       [service.b]\nmunge = \"key\"\nmunge_key = \"/root/k\"\n\
+                       [service.c]\nmunge = \"host\"\nmunge_key = \"/root/other\"\n";
+        let answers = Answers::from_toml("install.toml", answers).unwrap();
+        let stale = || stale_copies(&root, &answers);
+        write("/root/other", b"other");
+        write("/root/k", b"one");
+        assert!(stale().is_empty(), "nothing was copied");
+        write(MUNGE_COPY, b"one");
+        assert!(stale().is_empty());
+        write("/root/k", b"two");
+        let said = stale();
+        assert!(said.len() == 1 && said[0].contains("/root/k is not what its copy"), "{said:?}");
+        root.remove_file(Path::new("/root/k")).unwrap();
+        assert!(stale().is_empty(), "what is not there cannot be renewed");
+    }
+}
