@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::manifest::{is_plain_name, is_repository};
 
 /// Names that every template may use.
-const FIXED: [&str; 3] = ["service", "host", "image"];
+pub(super) const FIXED: [&str; 3] = ["service", "host", "image"];
 
 impl Profile {
     /// Refuses a profile that could fail on a host for reasons visible in its text.
