@@ -3,6 +3,7 @@
 //! An image is known by a tag made from its config digest and accepted when the engine's own
 //! list of layers equals the signed diffIDs; image IDs differ between docker's stores.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -129,6 +130,24 @@ impl Client {
     /// A container of this name is there, running or not.
     pub fn has_container(self, name: &str) -> Result<bool> {
         Ok(self.cmd(["container", "inspect", "--format", "{{.Id}}", name]).status()?.status == 0)
+    }
+
+    /// A container of this name runs.
+    pub fn runs_container(self, name: &str) -> Result<bool> {
+        let ask = self.cmd(["container", "inspect", "--format", "{{.State.Running}}", name]);
+        let output = ask.status()?;
+        match output.status {
+            0 => Ok(output.text() == "true"),
+            _ if output.stderr.to_ascii_lowercase().contains("no such container") => Ok(false),
+            _ => Err(ask.failure(&output)),
+        }
+    }
+
+    /// Becomes the client that runs `command` in a container, on a terminal of its own where this
+    /// process has one. Returns only if that fails.
+    pub fn exec(self, container: &str, terminal: bool, command: &[OsString]) -> Error {
+        let how = if terminal { "-it" } else { "-i" };
+        engine_cmd(self.kind).args(["exec", how, container]).args(command).exec()
     }
 
     /// The directory in which the engine keeps its images.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Note, Planner, Step, WantedService};
-use crate::record::{ImageRecord, Leftover, ServiceRecord};
+use crate::record::{ImageRecord, Leftover, ServiceRecord, usual_container};
 
 impl Planner<'_> {
     /// Wanted images come first: services keep running meanwhile.
@@ -69,6 +69,8 @@ impl Planner<'_> {
                 role: service.role.clone(),
                 unit: service.unit.clone(),
                 image: service.image.clone(),
+                container: Some(service.container.clone())
+                    .filter(|name| *name != usual_container(&service.name)),
                 ports: service.ports.clone(),
                 uses: service.uses.clone(),
                 stale: !start && changed && state.is_up(),

@@ -40,6 +40,8 @@ impl Profile {
             }
         }
         names.known.extend(common.iter().map(|question| question.key.get_ref().clone()));
+        let words = common.iter().filter(|question| question.kind == Type::Words);
+        names.words.extend(words.map(|question| question.key.get_ref().clone()));
         for question in of_files {
             names.question(question)?;
         }
@@ -107,7 +109,8 @@ struct Names<'a> {
 
 impl Names<'_> {
     fn question(&mut self, question: &Question) -> Result<()> {
-        let Question { key, ask, help: _, kind, default, optional, choices, env, when } = question;
+        let Question { key, ask, help: _, kind, default, optional, choices, env, refused, when } =
+            question;
         let place = key.span().start;
         let refuse = |what: String| Err(self.source.error(place, what));
         let name = key.get_ref().as_str();
@@ -134,6 +137,9 @@ impl Names<'_> {
         }
         if *kind == Type::Words && !env.is_empty() {
             return refuse(format!("{name}: several words cannot be one variable"));
+        }
+        if refused.is_some() && ask.is_some() {
+            return refuse(format!("{name}: what is refused cannot be asked"));
         }
         for variable in env {
             self.variable(variable)?;
