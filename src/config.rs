@@ -43,6 +43,31 @@ pub fn render(
     Ok(text)
 }
 
+/// Checks a template before anything fills it: its form, and that it uses only names in `known`.
+pub fn check_template(
+    path: &str,
+    format: Format,
+    template: &str,
+    known: &dyn Fn(&str) -> bool,
+) -> Result<()> {
+    let names = environment(format).and_then(|environment| {
+        environment.template_from_named_str(path, template).map(|t| t.undeclared_variables(false))
+    });
+    let names = names.map_err(|e| {
+        let detail = e.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+        let line = e.line().map(|line| format!(":{line}")).unwrap_or_default();
+        Error::usage(format!("this is no template: {}{detail}", e.kind()))
+            .at(format!("{path}{line}"))
+    })?;
+    match names.iter().find(|name| !known(name)) {
+        None => Ok(()),
+        Some(name) => {
+            Err(Error::usage(format!("it uses the name {name}, which its profile does not know"))
+                .at(path))
+        }
+    }
+}
+
 /// Checks a file's content as far as its format tells; the error is the reason alone.
 pub fn check(format: Format, bytes: &[u8]) -> Result<(), String> {
     if bytes.len() as u64 > SIZE_LIMIT {

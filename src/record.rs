@@ -94,6 +94,9 @@ pub struct ServiceRecord {
     pub unit: String,
     /// The name of its image in the engine
     pub image: String,
+    /// Its container's name, where it is not `ldms-NAME`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
     /// TCP ports it listens on
     pub ports: Vec<u16>,
     /// Files that it reads at its start
@@ -102,6 +105,18 @@ pub struct ServiceRecord {
     /// It runs on what was installed before: it was not restarted when that changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
+}
+
+impl ServiceRecord {
+    /// The name of its container.
+    pub fn container(&self) -> String {
+        self.container.clone().unwrap_or_else(|| usual_container(&self.name))
+    }
+}
+
+/// The name of a service's container unless another is given.
+pub fn usual_container(service: &str) -> String {
+    format!("ldms-{service}")
 }
 
 /// A file that we wrote, or would have written where the site has its own.
@@ -275,6 +290,7 @@ pub(crate) mod tests {
             companion_of: None,
             unit: "ldms-sampler.service".into(),
             image: "docker.io/x:y".into(),
+            container: None,
             ports: vec![411],
             uses: Vec::new(),
             stale: false,

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use include_dir::{Dir, include_dir};
 use serde::Deserialize;
 
+use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::is_plain_name;
 use crate::named;
@@ -54,6 +55,13 @@ struct Text {
     file: Option<PathBuf>,
 }
 
+impl Text {
+    /// What messages call it.
+    fn place(&self, member: &str) -> String {
+        self.file.as_ref().map_or_else(|| member.to_owned(), |file| file.display().to_string())
+    }
+}
+
 impl Texts {
     /// The program's own texts, with those of the directory `site` in their place or besides them.
     ///
@@ -89,7 +97,38 @@ impl Texts {
             });
         }
         profiles.sort_by(|a, b| (a.order, &a.role).cmp(&(b.order, &b.role)));
-        Ok(Texts { texts, profiles })
+        let texts = Texts { texts, profiles };
+        texts.profiles.iter().try_for_each(|profile| texts.check_templates(profile))?;
+        Ok(texts)
+    }
+
+    /// The templates that a profile names must be there and use names that it has.
+    fn check_templates(&self, profile: &Profile) -> Result<()> {
+        for rule in &profile.configs {
+            let member = format!("config/{}", rule.template.get_ref());
+            let template = self.texts.get(&member).ok_or_else(|| {
+                Error::usage(format!("there is no template {member}"))
+                    .at(self.line_of(
+                        &format!("profiles/{}.toml", profile.role),
+                        rule.template.span().start,
+                    ))
+                    .remedy("lay it into the folder config beside the profile, or name another")
+            })?;
+            let place = template.place(&member);
+            config::check_template(&place, rule.format, &template.content, &|name| {
+                profile.knows(name)
+            })
+            .map_err(|e| e.remedy("mend the template, or add the question to the profile"))?;
+        }
+        Ok(())
+    }
+
+    /// `FILE:LINE` of a byte of a text.
+    fn line_of(&self, member: &str, offset: usize) -> String {
+        let text = self.texts.get(member);
+        let before = text.and_then(|text| text.content.get(..offset)).unwrap_or_default();
+        let file = text.map_or_else(|| member.to_owned(), |text| text.place(member));
+        format!("{file}:{}", before.matches('\n').count() + 1)
     }
 
     /// The images that a whole bundle has: those of its roles in their order, then those that

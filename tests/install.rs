@@ -25,7 +25,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn help_fits_a_terminal_and_is_as_decided() {
     let mut all = String::new();
-    for verb in ["", "verify", "load", "status", "uninstall", "recover", "export"] {
+    for verb in ["", "verify", "load", "status", "shell", "uninstall", "recover", "export"] {
         let arguments: Vec<&str> =
             [verb, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let help = text(&run(&arguments).stdout);

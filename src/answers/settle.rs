@@ -201,27 +201,34 @@ struct Given(Values);
 impl Given {
     fn collect(service: &Wanted, sources: &Sources, host: &Host) -> Result<Self> {
         let mut given = Values::new();
-        for layer in [&sources.recorded, &sources.file] {
+        for (layer, recorded) in [(&sources.recorded, true), (&sources.file, false)] {
             let Some((place, answers)) = layer else { continue };
             let own = answers.service.get(service.name).map(|answers| &answers.values);
             for (key, value) in answers.all.iter().chain(own.into_iter().flatten()) {
                 let key = key.replace('-', "_");
-                // A recorded answer whose question is gone with a newer profile is dropped;
+                // A recorded answer whose question is gone, or refused, with a newer profile is dropped;
                 // the other file's keys have been checked.
                 let Some(question) = service.profile.question(&key) else { continue };
+                if recorded && question.refused.is_some() {
+                    continue;
+                }
                 let shown = question.shown(format!("{value:?}"));
-                let value = question.accept(value, &host.name).map_err(|why| {
-                    Error::usage(format!("{}.{key} = {shown}: {why}", service.name)).at(place)
-                })?;
+                let taken = question.takes_answers();
+                let value =
+                    taken.and_then(|()| question.accept(value, &host.name)).map_err(|why| {
+                        Error::usage(format!("{}.{key} = {shown}: {why}", service.name)).at(place)
+                    })?;
                 given.insert(key, value);
             }
         }
         for set in sources.sets.iter().filter(|set| set.is_for(service)) {
             let Some(question) = service.profile.question(&set.key) else { continue };
-            let value = question.read(&set.value, &host.name).map_err(|why| {
-                let value = question.shown(set.value.escape_debug().to_string());
-                Error::usage(format!("--set {}.{}={value}: {why}", service.name, set.key))
-            })?;
+            let taken = question.takes_answers();
+            let value =
+                taken.and_then(|()| question.read(&set.value, &host.name)).map_err(|why| {
+                    let value = question.shown(set.value.escape_debug().to_string());
+                    Error::usage(format!("--set {}.{}={value}: {why}", service.name, set.key))
+                })?;
             given.insert(set.key.clone(), value);
         }
         Ok(Given(given))

@@ -1,5 +1,6 @@
 //! `ldms-install`: its arguments and what it prints.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -45,6 +46,7 @@ enum Verb {
     Verify(Verify),
     Load(Load),
     Status(Look),
+    Shell(Shell),
     Uninstall(Uninstall),
     Recover(Recover),
     Export(Export),
@@ -141,6 +143,22 @@ struct Look {
     place: Place,
 }
 
+/// Open a shell in a running service, or run a command there
+///
+/// As 'docker exec' or 'podman exec' would, on this terminal. The exit code is
+/// the command's.
+#[derive(Args)]
+#[command(after_help = SHELL_EXAMPLES)]
+struct Shell {
+    /// The service, as 'ldms-install status' names it
+    service: String,
+    /// The command and its arguments [default: bash, or sh where there is none]
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+const SHELL_EXAMPLES: &str = include_str!("../../packaging/help/shell.txt");
+
 /// Remove what was installed and nobody has edited
 #[derive(Args)]
 struct Uninstall {
@@ -184,7 +202,7 @@ impl Arguments {
             Some(Verb::Load(load)) => load.json,
             Some(Verb::Status(look)) => look.json,
             Some(Verb::Uninstall(uninstall)) => uninstall.json,
-            Some(Verb::Recover(_) | Verb::Export(_)) => false,
+            Some(Verb::Recover(_) | Verb::Export(_) | Verb::Shell(_)) => false,
         }
     }
 }
@@ -196,6 +214,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Some(Verb::Verify(verify)) => verify.run(),
         Some(Verb::Load(load)) => load.run(),
         Some(Verb::Status(look)) => look.run(),
+        Some(Verb::Shell(shell)) => Err(install::shell::shell(&shell.service, &shell.command)),
         Some(Verb::Uninstall(uninstall)) => uninstall.run(),
         Some(Verb::Recover(recover)) => recover.run(),
         Some(Verb::Export(export)) => export.run(),

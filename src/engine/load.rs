@@ -3,6 +3,7 @@
 //! An image is known by a tag made from its config digest and accepted when the engine's own
 //! list of layers equals the signed diffIDs; image IDs differ between docker's stores.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -149,6 +150,24 @@ impl Client {
         let lines = &lines[lines.len().saturating_sub(EXEC_LINES)..];
         let command = shell_words::join(command);
         Err(format!("`{command}` ends with {}: {}", output.status, lines.join("; ")))
+    }
+
+    /// A container of this name runs.
+    pub fn runs_container(self, name: &str) -> Result<bool> {
+        let ask = self.cmd(["container", "inspect", "--format", "{{.State.Running}}", name]);
+        let output = ask.status()?;
+        match output.status {
+            0 => Ok(output.text() == "true"),
+            _ if output.stderr.to_ascii_lowercase().contains("no such container") => Ok(false),
+            _ => Err(ask.failure(&output)),
+        }
+    }
+
+    /// Becomes the client that runs `command` in a container, on a terminal of its own where this
+    /// process has one. Returns only if that fails.
+    pub fn become_exec(self, container: &str, terminal: bool, command: &[OsString]) -> Error {
+        let how = if terminal { "-it" } else { "-i" };
+        engine_cmd(self.kind).args(["exec", how, container]).args(command).exec()
     }
 
     /// The directory in which the engine keeps its images.

@@ -174,10 +174,25 @@ impl Cmd {
         }
     }
 
+    /// Becomes the program, with the streams and the terminal of this process. Returns only if
+    /// that fails.
+    pub fn exec(&self) -> Error {
+        self.not_started(self.command().exec())
+    }
+
     /// The command line, quoted as for a shell.
     pub fn line(&self) -> String {
         let words = std::iter::once(&self.program).chain(&self.args);
         words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+    }
+
+    fn not_started(&self, error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::NotFound => {
+                Error::host(format!("`{}` is not installed", self.program.to_string_lossy()))
+            }
+            _ => self.error("cannot be started").because(error),
+        }
     }
 
     fn error(&self, what: impl std::fmt::Display) -> Error {
@@ -200,7 +215,7 @@ impl Cmd {
     #[allow(clippy::disallowed_methods)] // This is the door.
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.args).env_clear().process_group(0);
+        command.args(&self.args).env_clear();
         let path = std::env::var_os("PATH").unwrap_or_default();
         // `su` without `-` leaves the administrator's own directories out.
         let system = OsStr::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
@@ -247,13 +262,8 @@ struct Running {
 impl Running {
     fn start(cmd: &Cmd, stdin: Stdio) -> Result<Self> {
         let mut command = cmd.command();
-        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => {
-                Error::host(format!("`{}` is not installed", cmd.program.to_string_lossy()))
-            }
-            _ => cmd.error("cannot be started").because(e),
-        })?;
+        command.process_group(0).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|e| cmd.not_started(e))?;
         let (stdout, stderr) = (Kept::default(), Kept::default());
         let (tell, done) = mpsc::channel();
         if let Some(pipe) = child.stdout.take() {

@@ -20,7 +20,7 @@ use crate::plan::{Content, Wanted, WantedDir, WantedFile, WantedImage, WantedSer
 use crate::profile::Profile;
 use crate::record::{BundleRecord, FileKind, Record};
 use crate::root::{Attr, Root};
-use crate::service::{Check, Service, check_together};
+use crate::service::{Check, Service, check_sources, check_together};
 use crate::unit::{self, OLDEST_SYSTEMD, Target};
 
 /// Where the program installs itself.
@@ -84,10 +84,11 @@ pub fn decide(
     }
     let Settled { mut answers, values } = settle(&roles, &sources, &host, ask)?;
     answers.engine = Some(engine);
-    let templates = bundle.texts("config")?;
     let mut services = Vec::new();
+    let templates = bundle.texts("config")?;
     for (role, image) in roles.iter().zip(&images) {
         let values = values.get(role.name).cloned().unwrap_or_default();
+        check_sources(role.name, &values, root)?;
         services.push(Service::decide(role, &values, &host, image, &templates)?);
     }
     check_together(&services)?;
@@ -167,6 +168,7 @@ fn add_service(
         role: service.role.clone(),
         unit: service.unit(),
         image: service.image_reference.clone(),
+        container: service.container.clone(),
         uses,
         ports: service.ports.clone(),
         checks: service.checks.clone(),
@@ -179,6 +181,7 @@ fn add_service(
         companion_of: Some(service.name.clone()),
         unit: companion.unit(),
         image: service.image_reference.clone(),
+        container: service.container.clone(),
         uses: Vec::new(),
         ports: Vec::new(),
         checks: vec![Check::Running],

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Note, Planner, Step, WantedService};
-use crate::record::{ImageRecord, Leftover, ServiceRecord};
+use crate::record::{ImageRecord, Leftover, ServiceRecord, usual_container};
 
 impl Planner<'_> {
     /// Wanted images come first: services keep running meanwhile.
@@ -70,6 +70,8 @@ impl Planner<'_> {
                 companion_of: service.companion_of.clone(),
                 unit: service.unit.clone(),
                 image: service.image.clone(),
+                container: Some(service.container.clone())
+                    .filter(|name| *name != usual_container(&service.name)),
                 ports: service.ports.clone(),
                 uses: service.uses.clone(),
                 stale: !start && changed && state.is_up(),

@@ -47,6 +47,7 @@ fn wanted(config: &str) -> Wanted {
         role: "watcher".into(),
         unit: "ldms-watcher.service".into(),
         image: "docker.io/ovishpc/ldms-samp:ldms-0123".into(),
+        container: "ldms-watcher".into(),
         uses: vec![CONFIG.into(), "/etc/ldms/munge/munge.key".into()],
         ports: vec![411],
         checks: vec![Check::Running, Check::Tcp(411)],

@@ -112,6 +112,8 @@ pub struct WantedService {
     pub unit: String,
     /// The name of its image in the engine
     pub image: String,
+    /// The name of its container
+    pub container: String,
     /// Files and keys that it reads at its start: if one changes it is restarted
     pub uses: Vec<PathBuf>,
     /// TCP ports it listens on

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::manifest::{is_plain_name, is_repository};
 
 /// Names that every template may use.
-const FIXED: [&str; 3] = ["service", "host", "image"];
+pub(super) const FIXED: [&str; 3] = ["service", "host", "image"];
 
 impl Profile {
     /// Refuses a profile that could fail on a host for reasons visible in its text.
@@ -40,6 +40,8 @@ impl Profile {
             }
         }
         names.known.extend(common.iter().map(|question| question.key.get_ref().clone()));
+        let words = common.iter().filter(|question| question.kind == Type::Words);
+        names.words.extend(words.map(|question| question.key.get_ref().clone()));
         for question in of_files {
             names.question(question)?;
         }
@@ -108,7 +110,8 @@ pub(super) struct Names<'a> {
 
 impl Names<'_> {
     fn question(&mut self, question: &Question) -> Result<()> {
-        let Question { key, ask, help: _, kind, default, optional, choices, env, when } = question;
+        let Question { key, ask, help: _, kind, default, optional, choices, env, refused, when } =
+            question;
         let place = key.span().start;
         let refuse = |what: String| Err(self.source.error(place, what));
         let name = key.get_ref().as_str();
@@ -135,6 +138,9 @@ impl Names<'_> {
         }
         if *kind == Type::Words && !env.is_empty() {
             return refuse(format!("{name}: several words cannot be one variable"));
+        }
+        if refused.is_some() && ask.is_some() {
+            return refuse(format!("{name}: what is refused cannot be asked"));
         }
         for variable in env {
             self.variable(variable)?;

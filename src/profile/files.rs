@@ -173,6 +173,7 @@ fn optional(
         optional: true,
         choices: Vec::new(),
         env: Vec::new(),
+        refused: None,
         when: when.cloned(),
     }
 }

@@ -240,6 +240,11 @@ impl Profile {
         self.questions.iter().find(|question| question.key.get_ref() == key)
     }
 
+    /// Whether templates may use this name.
+    pub fn knows(&self, name: &str) -> bool {
+        check::FIXED.contains(&name) || self.question(name).is_some()
+    }
+
     /// The questions that come with files: their conditions may use all others.
     fn file_questions(&self) -> Vec<Question> {
         let configs = self.configs.iter().map(ConfigRule::question);

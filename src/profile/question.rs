@@ -31,6 +31,8 @@ pub struct Question {
     /// Variables of the container's environment that get the answer.
     #[serde(default)]
     pub env: Vec<Spanned<String>>,
+    /// Why an answer would be wrong: whoever gives one is told this reason.
+    pub refused: Option<String>,
     /// It has a meaning only where this holds.
     pub when: Option<Spanned<String>>,
 }
@@ -56,6 +58,11 @@ impl Question {
     /// Whether it has a meaning, given the answers before it.
     pub fn applies(&self, scope: &Scope) -> Result<bool, String> {
         self.when.as_ref().map_or(Ok(true), |when| template::holds(when.get_ref(), scope))
+    }
+
+    /// Whether an answer may be given at all. The error is the reason.
+    pub fn takes_answers(&self) -> Result<(), String> {
+        self.refused.clone().map_or(Ok(()), Err)
     }
 
     /// An answer as typed after `--set KEY=` or at the prompt. The error is the reason.

@@ -6,6 +6,7 @@
 mod check;
 mod companion;
 mod files;
+mod further;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,6 +23,7 @@ use crate::profile::{Argument, Flag, PortRule, Profile, Value};
 pub use check::Check;
 pub use companion::Companion;
 pub use files::{DataDir, HostFile, Source};
+pub use further::check_sources;
 
 /// The directory that holds the socket of the host's munged.
 pub const MUNGE_DIRECTORY: &str = "/run/munge";
@@ -153,7 +155,7 @@ impl Service {
             privileged: decider.flag("privileged", container.privileged.get_ref())?,
             init: decider.flag("init", container.init.get_ref())? && !pid_host,
             env: decider.env(values)?,
-            mounts: decider.mounts(&munge, &files.mounts)?,
+            mounts: decider.mounts(&munge, &files.mounts, values)?,
             files: files.host,
             data: files.data,
             notice: match &profile.notice {
@@ -323,9 +325,13 @@ impl Decider<'_> {
         if self.profile.container.flattens_args {
             for arg in &args {
                 if let Err(why) = survives_flattening(arg) {
-                    return Err(self.error(format!("the argument '{}' {why}", arg.escape_debug())).remedy(
-                        "the image's entrypoint splits its arguments anew, which would change this one",
-                    ));
+                    let shown = arg.escape_debug();
+                    return Err(self
+                        .error(format!(
+                            "the argument '{shown}' {why}, and the image's entrypoint splits \
+                             arguments anew: something else would arrive"
+                        ))
+                        .remedy("write it otherwise, or say it in a configuration file"));
                 }
             }
         }
@@ -363,7 +369,7 @@ impl Decider<'_> {
         }
     }
 
-    fn mounts(&self, munge: &Munge, of_files: &[Mount]) -> Result<Vec<Mount>> {
+    fn mounts(&self, munge: &Munge, of_files: &[Mount], values: &Values) -> Result<Vec<Mount>> {
         let mut mounts: Vec<Mount> = Vec::new();
         let of_munge = match munge {
             Munge::Host => Some((MUNGE_DIRECTORY, MUNGE_DIRECTORY)),
@@ -382,6 +388,7 @@ impl Decider<'_> {
             let target = self.path("mount target", &rule.target)?;
             mounts.push(Mount { source, target, read_only: !rule.writable });
         }
+        mounts.extend(self.further_mounts(values)?);
         self.check_mounts(&mounts)?;
         Ok(mounts)
     }

@@ -308,6 +308,7 @@ fn wanted(version: &str) -> Wanted {
         role: "sampler".into(),
         unit: "ldms-sampler.service".into(),
         image: reference,
+        container: "ldms-sampler".into(),
         uses: vec!["/etc/ldms/sampler.conf".into()],
         ports: vec![411],
         checks: vec![Check::Tcp(check)],

@@ -49,11 +49,28 @@ fn mistakes_in_profiles_are_told_before_the_work() {
     put(&dir.join("other/notes.txt"), b"");
     put(&dir.join("binary/forwarder.toml"), b"\xff");
     put(&dir.join("image/forwarder.toml"), FORWARDER.replace("-ui", "-none").as_bytes());
+    let config = "[[config]]\nkey = 'ini'\ntemplate = 'f.ini'\nfile = '/etc/f'\ntarget = '/f'\n";
+    let with_config = [FORWARDER, config].concat();
+    put(&dir.join("template/forwarder.toml"), with_config.as_bytes());
+    put(&dir.join("names/forwarder.toml"), with_config.as_bytes());
+    put(&dir.join("names/config/f.ini"), b"a = {{ service }}\nb = {{ ini }}{{ prot }}\n");
+    put(&dir.join("form/forwarder.toml"), with_config.as_bytes());
+    put(&dir.join("form/config/f.ini"), b"a = 1\nb = {{ service\n");
     fs::create_dir(dir.join("empty")).unwrap();
     let mut told = String::new();
-    for folder in
-        ["typo", "name", "other", "binary", "image", "empty", "absent", "typo/forwarder.toml"]
-    {
+    for folder in [
+        "typo",
+        "name",
+        "other",
+        "binary",
+        "template",
+        "names",
+        "form",
+        "image",
+        "empty",
+        "absent",
+        "typo/forwarder.toml",
+    ] {
         let line = format!("--profiles {{dir}}/{folder}");
         let ran = build(dir, &format!("--from {{bed}}/images {line}"));
         assert_ne!(ran.code, 0, "{line}");

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use ldms_bundle::answers::{Answers, Host, Never, Settled, Sources, settle};
+use ldms_bundle::engine::Kind as Engine;
 use ldms_bundle::error::{Kind, Result};
 use ldms_bundle::profile::{Profile, Value};
 
-use crate::kit::{host, profile, settle_with, wanted};
+use crate::kit::{host, profile, service, settle_with, wanted};
 
 fn settled(sources: &Sources, profile: &Profile, host: &Host) -> Result<Settled> {
     settle(&[wanted("sampler", profile)], sources, host, &mut Never)
@@ -166,4 +167,64 @@ fn keys_may_be_written_with_hyphens() {
     let sets = ["munge=image-key", "accept-insecure-munge-key=true"];
     let settled = settle_with("s", &profile, &host(true), &sets).unwrap();
     assert_eq!(settled.values["s"]["accept_insecure_munge_key"], Value::Bool(true));
+}
+
+/// What an image would ignore, or receive as something else, is refused with that reason.
+#[test]
+fn what_an_image_cannot_take_is_refused() {
+    let deaf = r#"
+        summary = "Deaf"
+        image = "site/deaf"
+        [container]
+        [[question]]
+        key = "args"
+        help = "Nothing"
+        type = "words"
+        default = []
+        refused = "the image ignores its arguments"
+    "#;
+    let deaf = Profile::parse("deaf", deaf).unwrap();
+    let told = |result: Result<Settled>| {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        error.to_string()
+    };
+    let set = settle_with("d", &deaf, &host(true), &["args=-v"]);
+    assert_eq!(told(set), "--set d.args=-v: the image ignores its arguments");
+    let given = "[all]\nargs = ['-v']\n";
+    let wanted = [wanted("d", &deaf)];
+    let file = Sources::new().file("answers.toml", answers(given));
+    let file = told(settle(&wanted, &file, &host(true), &mut Never));
+    assert!(file.starts_with("answers.toml: d.args = "), "{file}");
+    assert!(file.ends_with(": the image ignores its arguments"), "{file}");
+    // From a time when another profile took it: the question is answered by nobody now.
+    let recorded = Sources::new().recorded("install.toml", answers(given));
+    let settled = settle(&wanted, &recorded, &host(true), &mut Never).unwrap();
+    assert_eq!(settled.values["d"]["args"], Value::Words(Vec::new()));
+
+    for word in ["'-c /a b'", "'-v*'", "''"] {
+        let set = format!("args={word}");
+        let error = service("s", &profile("sampler"), &host(true), &[&set]).unwrap_err();
+        assert!(error.to_string().contains("splits arguments anew"), "{error}");
+    }
+}
+
+#[test]
+fn further_mounts_are_as_v_would_have_them() {
+    let profile = profile("sampler");
+    let mounts = |set: &str| service("s", &profile, &host(true), &[set]);
+    let flags = |set: &str| Engine::Docker.flags(&mounts(set).unwrap()).join("\n");
+    let both = flags("mounts=/dev/shm/ram:/ram '/site/my conf:/conf:ro'");
+    assert!(both.contains("--mount=type=bind,source=/dev/shm/ram,target=/ram\n"), "{both}");
+    let conf = "--mount=type=bind,source=/site/my conf,target=/conf,readonly\n";
+    assert!(both.contains(conf), "{both}");
+    for (set, why) in [
+        ("mounts=/a:/x /b:/x", "two mounts have the target /x"),
+        ("mounts=/a", "mounts: '/a': it is not SOURCE:TARGET"),
+        ("mounts=/run:/run", "the answer munge alone"),
+    ] {
+        let error = mounts(set).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        assert!(error.to_string().contains(why), "{set}: {error}");
+    }
 }

@@ -188,7 +188,7 @@ fn answers_that_no_container_can_take() {
     for args in ["'a b'", "x*", "a?", "[a]", "''", "'a\\b'"] {
         let error = refused(&[&format!("args={args}")]);
         assert!(error.to_string().contains("the argument '"), "{args}: {error}");
-        assert!(error.next_step().unwrap().contains("entrypoint"), "{args}");
+        assert!(error.to_string().contains("entrypoint"), "{args}");
     }
     let error = refused(&["munge=image-key"]);
     assert!(error.to_string().contains("public"), "{error}");
