@@ -23,6 +23,10 @@ const SETTLED: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long a connection to this host itself may take.
 const CONNECT: Duration = Duration::from_secs(2);
+/// How long a server may take to answer: the first page of some is put together then.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Most bytes of the headers of an answer.
+const HEADERS_LIMIT: usize = 64 * 1024;
 /// Lines of its journal that a service that does not work is told with.
 const LINES: u32 = 20;
 
@@ -30,6 +34,7 @@ const LINES: u32 = 20;
 /// over, the last lines of its journal are the reason.
 pub fn wait(
     systemd: Systemd,
+    engine: Option<Client>,
     unit: &str,
     checks: &[Check],
     timeout: Duration,
@@ -47,7 +52,7 @@ pub fn wait(
         }
         let missing = if state.active == "active" {
             let since = *up_since.get_or_insert_with(Instant::now);
-            missing(checks, since.elapsed() >= SETTLED)
+            missing(checks, engine, since.elapsed() >= SETTLED)
         } else {
             up_since = None;
             Some(format!("it is {}", state.active))
@@ -70,18 +75,30 @@ pub fn wait(
 }
 
 /// What does not hold yet, for people.
-fn missing(checks: &[Check], settled: bool) -> Option<String> {
+fn missing(checks: &[Check], engine: Option<Client>, settled: bool) -> Option<String> {
     let mut asked = false;
     for check in checks {
         match check {
-            Check::Running => {}
+            Check::Running => continue,
             Check::Tcp(port) => {
-                asked = true;
                 if let Err(why) = answers(*port) {
                     return Some(format!("nobody answers on port {port} ({why})"));
                 }
             }
+            Check::Http(url) => {
+                if let Err(why) = serves(url) {
+                    return Some(format!("{url} does not work: {why}"));
+                }
+            }
+            Check::Exec { container, command } => {
+                // Whoever waits for a service of an engine has its client.
+                let Some(engine) = engine else { continue };
+                if let Err(why) = engine.exec(container, command) {
+                    return Some(format!("in its container {why}"));
+                }
+            }
         }
+        asked = true;
     }
     // Where nothing answers, staying up for a while is all that can be seen.
     (!asked && !settled).then(|| "it has not been up for long enough".to_owned())
@@ -99,6 +116,23 @@ fn answers(port: u16) -> io::Result<()> {
     Ok(())
 }
 
+/// A server that works, whatever it wants to be asked first: it may redirect, or ask for a
+/// password. A status of 500 and above is a server that cannot.
+fn serves(url: &str) -> Result<(), String> {
+    // A redirection may lead to another host: it is an answer, and not followed. What a page
+    // holds does not matter, so it is not read.
+    let request = minreq::get(url)
+        .with_timeout(ANSWER.as_secs())
+        .with_follow_redirects(false)
+        .with_max_headers_size(HEADERS_LIMIT)
+        .with_max_status_line_length(HEADERS_LIMIT);
+    match request.send_lazy() {
+        Err(why) => Err(why.to_string()),
+        Ok(answer) if answer.status_code < 500 => Ok(()),
+        Ok(answer) => Err(format!("it answers {} {}", answer.status_code, answer.reason_phrase)),
+    }
+}
+
 fn failed(systemd: Systemd, unit: &str, what: &str) -> Error {
     let lines = systemd.journal(unit, LINES);
     let error = Error::failed(what).at(unit).remedy(format!("see `journalctl -u {unit}`"));
@@ -112,6 +146,9 @@ pub struct Status {
     pub name: String,
     /// Its role
     pub role: String,
+    /// The service in whose container it runs
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub companion_of: Option<String>,
     /// Its unit
     pub unit: String,
     /// What systemd says
@@ -160,6 +197,7 @@ pub fn status(
         all.push(Status {
             name: service.name.clone(),
             role: service.role.clone(),
+            companion_of: service.companion_of.clone(),
             unit: service.unit.clone(),
             state,
             image: service.image.clone(),
@@ -182,15 +220,43 @@ mod tests {
     fn a_port_answers_or_is_named() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert_eq!(missing(&[Check::Running, Check::Tcp(port)], false), None);
+        assert_eq!(missing(&[Check::Running, Check::Tcp(port)], None, false), None);
         // Nobody here has had a service on port 1 for decades.
-        let what = missing(&[Check::Tcp(port), Check::Tcp(1)], true).unwrap();
+        let what = missing(&[Check::Tcp(port), Check::Tcp(1)], None, true).unwrap();
         assert!(what.starts_with("nobody answers on port 1 ("), "{what}");
     }
 
     #[test]
+    fn a_server_works_whatever_it_asks_for_and_not_if_it_says_so() {
+        use std::io::{Read, Write};
+        let try_it = |answer: &'static str| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let server = thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 1024];
+                let read = stream.read(&mut request).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+                String::from_utf8_lossy(&request[..read]).into_owned()
+            });
+            let missing = missing(&[Check::Http(format!("http://127.0.0.1:{port}/a"))], None, true);
+            assert!(server.join().unwrap().starts_with("GET /a HTTP/1.1\r\n"));
+            missing.map(|what| what.replace(&port.to_string(), "PORT"))
+        };
+        assert_eq!(try_it("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), None);
+        // Followed, it would lead away from this host.
+        let redirect = "HTTP/1.1 302 Found\r\nLocation: https://192.0.2.1/\r\n\r\n";
+        assert_eq!(try_it(redirect), None);
+        assert_eq!(try_it("HTTP/1.0 401 Unauthorized\r\n\r\n"), None);
+        let what = try_it("HTTP/1.1 500 Internal Server Error\r\n\r\n").unwrap();
+        let means = "http://127.0.0.1:PORT/a does not work: it answers 500 Internal Server Error";
+        assert_eq!(what, means);
+        assert!(try_it("LDMS\r\n").is_some());
+    }
+
+    #[test]
     fn without_a_question_time_decides() {
-        assert!(missing(&[Check::Running], false).is_some());
-        assert!(missing(&[Check::Running], true).is_none());
+        assert!(missing(&[Check::Running], None, false).is_some());
+        assert!(missing(&[Check::Running], None, true).is_none());
     }
 }

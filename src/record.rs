@@ -87,6 +87,9 @@ pub struct ServiceRecord {
     pub name: String,
     /// Its role
     pub role: String,
+    /// The service in whose container it runs: nobody has wished for it by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub companion_of: Option<String>,
     /// Its unit, `ldms-NAME.service`
     pub unit: String,
     /// The name of its image in the engine
@@ -269,6 +272,7 @@ pub(crate) mod tests {
         record.services.push(ServiceRecord {
             name: "sampler".into(),
             role: "sampler".into(),
+            companion_of: None,
             unit: "ldms-sampler.service".into(),
             image: "docker.io/x:y".into(),
             ports: vec![411],

@@ -171,7 +171,10 @@ impl Run<'_> {
                 self.unit(step)
             }
             Step::Await { unit, checks, timeout, .. } => match self.node.systemd {
-                Some(systemd) => health::wait(systemd, unit, checks, *timeout, self.interrupt),
+                Some(systemd) => {
+                    let (engine, interrupt) = (self.node.engine, self.interrupt);
+                    health::wait(systemd, engine, unit, checks, *timeout, interrupt)
+                }
                 None => Ok(()),
             },
             Step::RemoveImage { .. } => {

@@ -283,7 +283,9 @@ fn table(report: &Report, live: bool) -> String {
         let since =
             if state.since.is_empty() { String::new() } else { format!(" since {}", state.since) };
         let _ = writeln!(text, "{name}  {how}{since}");
-        if name != role {
+        if let Some(of) = &service.companion_of {
+            let _ = writeln!(text, "  in      the container of {of}");
+        } else if name != role {
             let _ = writeln!(text, "  role    {role}");
         }
         let there = match image_there {

@@ -19,6 +19,11 @@ use crate::root::{Attr, Root};
 /// How long an engine may take nothing of an image, or think about its end: it unpacks gigabytes.
 const LOADING: Duration = Duration::from_secs(900);
 
+/// How long a command in a container may take.
+const EXEC: Duration = Duration::from_secs(20);
+/// Last lines of what it said that are told if it fails.
+const EXEC_LINES: usize = 3;
+
 /// Where podman keeps an image while it takes it in. It is ours because a client that is killed
 /// leaves the file behind, as large as the image.
 pub const SCRATCH: &str = "/var/lib/ldms-install/scratch";
@@ -129,6 +134,21 @@ impl Client {
     /// A container of this name is there, running or not.
     pub fn has_container(self, name: &str) -> Result<bool> {
         Ok(self.cmd(["container", "inspect", "--format", "{{.Id}}", name]).status()?.status == 0)
+    }
+
+    /// Runs a command in a running container. The error has what it said.
+    pub fn exec(self, container: &str, command: &[String]) -> Result<(), String> {
+        let cmd = engine_cmd(self.kind).args(["exec", container]).args(command).timeout(EXEC);
+        let output = cmd.status().map_err(|error| error.to_string())?;
+        if output.status == 0 {
+            return Ok(());
+        }
+        let (said, complained) = (output.text(), output.stderr.trim());
+        let text = if complained.is_empty() { said.as_str() } else { complained };
+        let lines: Vec<&str> = text.lines().collect();
+        let lines = &lines[lines.len().saturating_sub(EXEC_LINES)..];
+        let command = shell_words::join(command);
+        Err(format!("`{command}` ends with {}: {}", output.status, lines.join("; ")))
     }
 
     /// The directory in which the engine keeps its images.

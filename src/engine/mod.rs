@@ -1,6 +1,7 @@
 //! What differs between engines, and nothing else.
 
 pub mod docker;
+pub mod init;
 pub mod load;
 pub mod podman;
 

@@ -5,19 +5,20 @@ use std::path::{Path, PathBuf};
 
 use super::files;
 use super::open::{Opened, TRUSTED};
+use super::running;
 use super::{ANSWERS, Request};
 use crate::answers::{
     Answers, Ask, Host, Settled, Sources, Wanted as WantedRole, Wish, choose_engine, choose_role,
     settle,
 };
 use crate::bundle::Bundle;
-use crate::engine::Kind;
+use crate::engine::{Kind, init};
 use crate::error::{Error, Result};
 use crate::host::Facts;
 use crate::host::facts::MUNGE_SOCKET;
 use crate::manifest::{ImageEntry, Platform};
 use crate::named;
-use crate::plan::{Content, Wanted, WantedDir, WantedFile, WantedImage, WantedService};
+use crate::plan::{Content, Wanted, WantedDir, WantedFile, WantedImage};
 use crate::profile::Profile;
 use crate::record::{BundleRecord, FileKind, Record};
 use crate::root::{Attr, Root};
@@ -95,6 +96,8 @@ pub fn decide(
     }
     check_together(&services)?;
     check_munge(&services, root, facts)?;
+    let has_init = facts.engine(engine).is_some_and(|found| found.init_program);
+    let no_init = init::settle(&mut services, engine, has_init);
 
     let target = Target {
         engine,
@@ -141,19 +144,11 @@ pub fn decide(
         uses.extend(files::lay(&mut wanted, service, root)?);
         warnings.extend(files::foreign_data(service, record, root)?);
         ports.extend(service.ports.iter().map(|port| (service.name.clone(), *port)));
-        wanted.services.push(WantedService {
-            name: service.name.clone(),
-            role: service.role.clone(),
-            unit: service.unit(),
-            image: service.image_reference.clone(),
-            uses,
-            ports: service.ports.clone(),
-            checks: service.checks.clone(),
-            start_timeout: service.start_timeout,
-        });
+        wanted.services.extend(running::wanted(service, uses));
     }
     let container = |service: &Service| (service.name.clone(), service.container.clone());
     let containers = services.iter().map(container).collect();
+    warnings.extend(no_init);
     let notices = services.iter().filter_map(|service| service.notice.clone()).collect();
     Ok(Decided { wanted, ports, containers, warnings, notices })
 }
@@ -289,6 +284,7 @@ fn wishes(
     let mut wishes: Vec<Wish> = record
         .iter()
         .flat_map(|record| &record.services)
+        .filter(|service| service.companion_of.is_none())
         .map(|service| Wish { name: service.name.clone(), role: service.role.clone() })
         .collect();
     let mut asked = Wish::parse_all(&request.roles)?;

@@ -4,6 +4,7 @@
 mod decide;
 mod files;
 pub mod open;
+mod running;
 
 use std::path::{Path, PathBuf};
 

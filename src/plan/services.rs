@@ -67,6 +67,7 @@ impl Planner<'_> {
             self.record.services.push(ServiceRecord {
                 name: service.name.clone(),
                 role: service.role.clone(),
+                companion_of: service.companion_of.clone(),
                 unit: service.unit.clone(),
                 image: service.image.clone(),
                 ports: service.ports.clone(),
@@ -77,6 +78,9 @@ impl Planner<'_> {
             let up = state.is_up() && !self.steps.contains(&Step::Stop { unit: unit.clone() });
             match (up, changed) {
                 _ if !start => continue,
+                // systemd restarts it along; a container that does not come up is told of as such,
+                // not as what cannot be run in it.
+                _ if self.restarts_with_its_service(service) => awaited.push(Step::Start { unit }),
                 (true, true) => self.steps.push(Step::Restart { unit }),
                 (true, false) if state.active == "active" => continue,
                 _ => self.steps.push(Step::Start { unit }),
@@ -97,6 +101,18 @@ impl Planner<'_> {
             }
         }
         self.steps.append(&mut awaited);
+    }
+
+    /// The service in whose container it runs is started in this plan.
+    fn restarts_with_its_service(&self, companion: &WantedService) -> bool {
+        let Some(name) = &companion.companion_of else { return false };
+        let service = self.wanted.services.iter().find(|service| service.name == *name);
+        service.is_some_and(|service| {
+            self.steps.iter().any(|step| match step {
+                Step::Start { unit } | Step::Restart { unit } => *unit == service.unit,
+                _ => false,
+            })
+        })
     }
 
     /// What the service is made of is not what it was started with.

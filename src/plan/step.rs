@@ -158,11 +158,8 @@ impl fmt::Display for Step {
             Step::Stop { unit } => write!(f, "stop     {unit}"),
             Step::Await { service, checks, timeout, .. } => {
                 write!(f, "await    {service}: running")?;
-                for check in checks {
-                    match check {
-                        Check::Running => {}
-                        Check::Tcp(port) => write!(f, ", answering on port {port}")?,
-                    }
+                for check in checks.iter().filter(|check| **check != Check::Running) {
+                    write!(f, ", {check}")?;
                 }
                 write!(f, " (at most {} s)", timeout.as_secs())
             }

@@ -1,5 +1,7 @@
 //! Plans as a person reads them, for each state a host can be in.
 
+mod companions;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -39,6 +41,7 @@ fn wanted(config: &str) -> Wanted {
         size: 276_000_000,
     });
     wanted.services.push(WantedService {
+        companion_of: None,
         name: "watcher".into(),
         role: "watcher".into(),
         unit: "ldms-watcher.service".into(),

@@ -105,6 +105,8 @@ pub struct WantedService {
     pub name: String,
     /// Its role
     pub role: String,
+    /// The service in whose container it runs, which stands before it
+    pub companion_of: Option<String>,
     /// Its unit, `ldms-NAME.service`
     pub unit: String,
     /// The name of its image in the engine

@@ -50,7 +50,8 @@ impl Profile {
             names.template(&mount.source)?;
             names.template(&mount.target)?;
         }
-        for rule in self.checks.iter().chain(&self.ports) {
+        self.check_running(&names)?;
+        for rule in &self.ports {
             names.condition(rule.when.as_ref())?;
             names.template(&rule.tcp)?;
         }
@@ -93,8 +94,8 @@ impl Profile {
 }
 
 /// The names that exist at a place of the profile.
-struct Names<'a> {
-    source: &'a Source<'a>,
+pub(super) struct Names<'a> {
+    pub(super) source: &'a Source<'a>,
     known: BTreeSet<String>,
     /// Those of them that stand for several words.
     words: BTreeSet<String>,
@@ -207,7 +208,7 @@ impl Names<'_> {
         self.condition(when)
     }
 
-    fn variable(&self, name: &Spanned<String>) -> Result<()> {
+    pub(super) fn variable(&self, name: &Spanned<String>) -> Result<()> {
         if is_variable(name.get_ref()) {
             return Ok(());
         }
@@ -215,7 +216,7 @@ impl Names<'_> {
         Err(self.source.error(name.span().start, what))
     }
 
-    fn template(&self, text: &Spanned<String>) -> Result<()> {
+    pub(super) fn template(&self, text: &Spanned<String>) -> Result<()> {
         self.text(text.get_ref(), text.span().start)
     }
 
@@ -231,7 +232,7 @@ impl Names<'_> {
         }
     }
 
-    fn condition(&self, when: Option<&Spanned<String>>) -> Result<()> {
+    pub(super) fn condition(&self, when: Option<&Spanned<String>>) -> Result<()> {
         when.map_or(Ok(()), |when| self.expression(when.get_ref(), when.span().start))
     }
 

@@ -7,6 +7,7 @@
 mod check;
 mod files;
 mod question;
+mod running;
 pub mod template;
 mod value;
 
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 
 pub use files::{ConfigRule, DataRule, Format, Owned, SecretRule};
 pub use question::{Choice, Question};
+pub use running::{CheckRule, CompanionRule};
 pub use value::{HOSTNAME_DIGITS, Type, Value, host_path, octal};
 
 /// A text with `{{ key }}` in it, and its place in the file.
@@ -61,7 +63,10 @@ pub struct Profile {
     pub notice: Option<Template>,
     /// How it is seen that a service works, beyond that its unit is active.
     #[serde(default, rename = "check")]
-    pub checks: Vec<PortRule>,
+    pub checks: Vec<Spanned<CheckRule>>,
+    /// Further programs in the running container.
+    #[serde(default, rename = "companion")]
+    pub companions: Vec<CompanionRule>,
     /// Ports of the host that a service takes.
     #[serde(default, rename = "port")]
     pub ports: Vec<PortRule>,
@@ -162,7 +167,7 @@ pub struct MountRule {
     pub when: Option<Spanned<String>>,
 }
 
-/// `[[check]]` and `[[port]]`: a TCP port.
+/// `[[port]]`: a TCP port of the host.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PortRule {

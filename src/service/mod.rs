@@ -3,13 +3,14 @@
 //! [`Service::decide`] is a pure function of the profile, the answers and the image. Where a value
 //! is wrong it says which; nothing has been changed by then.
 
+mod check;
+mod companion;
 mod files;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::answers::{Host, Values, Wanted, scope};
@@ -18,6 +19,8 @@ use crate::manifest::{ImageEntry, Owner};
 use crate::profile::template::{self, Scope};
 use crate::profile::{Argument, Flag, PortRule, Profile, Value};
 
+pub use check::Check;
+pub use companion::Companion;
 pub use files::{DataDir, HostFile, Source};
 
 /// The directory that holds the socket of the host's munged.
@@ -52,7 +55,8 @@ pub struct Service {
     pub pid_host: bool,
     /// Has all privileges.
     pub privileged: bool,
-    /// Gets the engine's small init as process 1.
+    /// Gets the engine's small init as process 1. Not where it sees the host's processes: there
+    /// its program is not process 1, so that SIGTERM ends it, and podman refuses both together.
     pub init: bool,
     /// Environment, in order
     pub env: Vec<(String, String)>,
@@ -82,6 +86,8 @@ pub struct Service {
     pub checks: Vec<Check>,
     /// Ports of the host that it takes
     pub ports: Vec<u16>,
+    /// Further programs in its container
+    pub companions: Vec<Companion>,
 }
 
 /// A bind mount. Both paths are absolute and fit for `--mount`.
@@ -115,16 +121,6 @@ pub enum Munge {
     None,
 }
 
-/// Something that shows that a service works.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Check {
-    /// The container keeps running.
-    Running,
-    /// It takes connections on this port of the host.
-    Tcp(u16),
-}
-
 impl Service {
     /// Decides a service: `values` are its settled answers, `image` is its image in the bundle,
     /// `templates` are the bundle's configuration templates, by path.
@@ -140,6 +136,11 @@ impl Service {
         let container = &profile.container;
         let munge = decider.munge(values)?;
         let files = decider.files(values, templates)?;
+        let pid_host = match decider.text("pid", container.pid.get_ref())?.as_str() {
+            "host" => true,
+            "private" => false,
+            other => return Err(decider.error(format!("pid '{other}' is not host or private"))),
+        };
         let service = Service {
             name: name.into(),
             role: profile.role.clone(),
@@ -148,13 +149,9 @@ impl Service {
             image_reference: image.reference(),
             container: decider.text("container", "{{ container }}")?,
             network: decider.text("network", container.network.get_ref())?,
-            pid_host: match decider.text("pid", container.pid.get_ref())?.as_str() {
-                "host" => true,
-                "private" => false,
-                other => return Err(decider.error(format!("pid '{other}' is not host or private"))),
-            },
+            pid_host,
             privileged: decider.flag("privileged", container.privileged.get_ref())?,
-            init: decider.flag("init", container.init.get_ref())?,
+            init: decider.flag("init", container.init.get_ref())? && !pid_host,
             env: decider.env(values)?,
             mounts: decider.mounts(&munge, &files.mounts)?,
             files: files.host,
@@ -171,10 +168,9 @@ impl Service {
             no_restart_on: container.no_restart_on.clone(),
             stop_timeout: Duration::from_secs(container.stop_timeout.into()),
             start_timeout: Duration::from_secs(container.start_timeout.into()),
-            checks: std::iter::once(Check::Running)
-                .chain(decider.ports(&profile.checks)?.into_iter().map(Check::Tcp))
-                .collect(),
+            checks: decider.checks()?,
             ports: decider.ports(&profile.ports)?,
+            companions: decider.companions()?,
         };
         Ok(service)
     }
@@ -187,6 +183,7 @@ impl Service {
 
 /// Refuses services that cannot be on one host together.
 pub fn check_together(services: &[Service]) -> Result<()> {
+    companion::check_together(services)?;
     for (i, one) in services.iter().enumerate() {
         for other in &services[..i] {
             let refuse = |what: String, remedy: &str| {
@@ -280,12 +277,16 @@ impl Decider<'_> {
         let mut ports = Vec::new();
         for PortRule { tcp, when } in rules {
             if self.applies(when.as_ref())? {
-                let text = self.text("port", tcp.get_ref())?;
-                let port = text.parse().ok().filter(|port| *port != 0);
-                ports.push(port.ok_or_else(|| self.error(format!("'{text}' is not a port")))?);
+                ports.push(self.port(tcp.get_ref())?);
             }
         }
         Ok(ports)
+    }
+
+    fn port(&self, template: &str) -> Result<u16> {
+        let text = self.text("port", template)?;
+        let port = text.parse().ok().filter(|port| *port != 0);
+        port.ok_or_else(|| self.error(format!("'{text}' is not a port")))
     }
 
     fn env(&self, values: &Values) -> Result<Vec<(String, String)>> {

@@ -4,6 +4,7 @@
 //! plain setting, a [`Quoted`] knows its own sort of place, and anything else is refused. So text
 //! from a person or a profile cannot leave its place, whatever a template does with it.
 
+mod companion;
 pub mod quote;
 
 use std::collections::BTreeMap;
@@ -47,7 +48,8 @@ pub const OLDEST_SYSTEMD: u32 = 239;
 /// Largest unit, bytes: systemd reads no line, continued or not, of 1 MiB.
 const SIZE_LIMIT: usize = 512 * 1024;
 
-/// All units of these services: theirs in the order in which they start, then the common ones.
+/// All units of these services: theirs in the order in which they start, each followed by its
+/// companions', then the common ones.
 /// `templates` are the bundle's, by path: `units/docker.service`.
 pub fn files(
     services: &[Service],
@@ -55,15 +57,8 @@ pub fn files(
     templates: &BTreeMap<String, String>,
 ) -> Result<Vec<UnitFile>> {
     let environment = environment()?;
-    let template = |file: &str| {
-        let path = format!("units/{file}");
-        match templates.get(&path) {
-            Some(text) => Ok((path, text.as_str())),
-            None => Err(Error::refused("the bundle has no such unit template").at(path)),
-        }
-    };
     let render = |file: &str, name: String, values: Value| {
-        let (path, source) = template(file)?;
+        let (path, source) = template(templates, file)?;
         let text = environment.render_named_str(&path, source, values).map_err(|e| {
             let detail = e.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
             let line = e.line().map(|line| format!(":{line}")).unwrap_or_default();
@@ -78,17 +73,30 @@ pub fn files(
 
     let mut services: Vec<&Service> = services.iter().collect();
     services.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
-    let template = format!("{}.service", target.engine);
+    let of_engine = format!("{}.service", target.engine);
     let mut files = Vec::new();
     for service in &services {
         let earlier = services.iter().filter(|other| other.order < service.order);
         let after: Vec<String> = earlier.map(|other| other.unit()).collect();
-        files.push(render(&template, service.unit(), values(service, target, after))?);
+        files.push(render(&of_engine, service.unit(), values(service, target, after))?);
+        for companion in &service.companions {
+            let values = companion::values(companion, service, target, templates)?;
+            files.push(render(companion::TEMPLATE, companion.unit(), values)?);
+        }
     }
     for name in ["ldms.target", "ldms.slice"] {
         files.push(render(name, name.into(), context! { unit => name })?);
     }
     Ok(files)
+}
+
+/// A file of the bundle's `units/`: its path and its text.
+fn template<'a>(templates: &'a BTreeMap<String, String>, file: &str) -> Result<(String, &'a str)> {
+    let path = format!("units/{file}");
+    match templates.get(&path) {
+        Some(text) => Ok((path, text.as_str())),
+        None => Err(Error::refused("the bundle has no such unit template").at(path)),
+    }
 }
 
 /// The names that a service's template may use.

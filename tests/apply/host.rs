@@ -303,6 +303,7 @@ fn wanted(version: &str) -> Wanted {
         _ => std::env::var("LDMS_TEST_PORT").unwrap().parse().unwrap(),
     };
     wanted.services.push(WantedService {
+        companion_of: None,
         name: "sampler".into(),
         role: "sampler".into(),
         unit: "ldms-sampler.service".into(),

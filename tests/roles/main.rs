@@ -8,5 +8,6 @@ mod hostile;
 mod kit;
 mod profiles;
 mod prompts;
+mod running;
 mod systemd;
 mod units;
