@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::files;
 use super::open::{Opened, TRUSTED};
-use super::{ANSWERS, Request, munge};
+use super::{ANSWERS, Request, munge, running};
 use crate::answers::{
     Answers, Ask, Host, Settled, Sources, Wanted as WantedRole, Wish, choose_engine, choose_role,
     settle,
@@ -16,11 +16,11 @@ use crate::error::{Error, Result};
 use crate::host::Facts;
 use crate::manifest::{ImageEntry, Platform};
 use crate::named;
-use crate::plan::{Content, Wanted, WantedDir, WantedFile, WantedImage, WantedService};
+use crate::plan::{Content, Wanted, WantedDir, WantedFile, WantedImage};
 use crate::profile::Profile;
 use crate::record::{BundleRecord, FileKind, Record};
 use crate::root::{Attr, Root};
-use crate::service::{Check, Service, check_sources, check_together};
+use crate::service::{Service, check_sources, check_together};
 use crate::unit::{self, OLDEST_SYSTEMD, Target};
 
 /// Where the program installs itself.
@@ -131,7 +131,7 @@ pub fn decide(
         uses.extend(files::lay(&mut wanted, service, root)?);
         warnings.extend(files::foreign_data(service, record, root)?);
         ports.extend(service.ports.iter().map(|port| (service.name.clone(), *port)));
-        add_service(&mut wanted, service, uses, proof);
+        wanted.services.extend(running::wanted(service, uses, proof));
     }
     let container = |service: &Service| (service.name.clone(), service.container.clone());
     let containers = services.iter().map(container).collect();
@@ -153,41 +153,6 @@ fn add_images(wanted: &mut Wanted, images: &[&ImageEntry]) {
             });
         }
     }
-}
-
-/// A service and its companions.
-fn add_service(
-    wanted: &mut Wanted,
-    service: &Service,
-    uses: Vec<PathBuf>,
-    proof: Option<crate::munge::Proof>,
-) {
-    wanted.services.push(WantedService {
-        companion_of: None,
-        name: service.name.clone(),
-        role: service.role.clone(),
-        unit: service.unit(),
-        image: service.image_reference.clone(),
-        container: service.container.clone(),
-        uses,
-        ports: service.ports.clone(),
-        checks: service.checks.clone(),
-        start_timeout: service.start_timeout,
-        proof,
-    });
-    wanted.services.extend(service.companions.iter().map(|companion| WantedService {
-        name: companion.full_name(),
-        role: service.role.clone(),
-        companion_of: Some(service.name.clone()),
-        unit: companion.unit(),
-        image: service.image_reference.clone(),
-        container: service.container.clone(),
-        uses: Vec::new(),
-        ports: Vec::new(),
-        checks: vec![Check::Running],
-        start_timeout: service.start_timeout,
-        proof: None,
-    }));
 }
 
 /// The bundle's images must run on this processor.

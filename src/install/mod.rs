@@ -5,6 +5,7 @@ mod decide;
 mod files;
 mod munge;
 pub mod open;
+mod running;
 pub mod shell;
 
 use std::path::{Path, PathBuf};

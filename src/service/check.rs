@@ -46,7 +46,7 @@ impl Decider<'_> {
         let mut checks = vec![Check::Running];
         for rule in &self.profile.checks {
             let rule = rule.get_ref();
-            if !self.holds(rule.when.as_ref().map(|when| when.get_ref().as_str()))? {
+            if !self.applies(rule.when.as_ref())? {
                 continue;
             }
             if let Some(port) = &rule.tcp {

@@ -40,7 +40,7 @@ impl Decider<'_> {
     pub(super) fn companions(&self) -> Result<Vec<Companion>> {
         let mut companions = Vec::new();
         for rule in &self.profile.companions {
-            if !self.holds(rule.when.as_ref().map(|when| when.get_ref().as_str()))? {
+            if !self.applies(rule.when.as_ref())? {
                 continue;
             }
             let mut env = Vec::new();
