@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::host::Facts;
 use crate::manifest::{ImageEntry, Platform};
 use crate::named;
-use crate::plan::{Content, Wanted, WantedDir, WantedFile, WantedImage, WantedService};
+use crate::plan::{Content, Note, Wanted, WantedDir, WantedFile, WantedImage, WantedService};
 use crate::profile::Profile;
 use crate::record::{BundleRecord, FileKind, Record};
 use crate::root::{Attr, Root};
@@ -68,6 +68,7 @@ pub fn decide(
         names: facts.names.clone(),
         munge_socket: facts.munge_socket,
         munge_key: facts.munge_key,
+        prepared: (!root.is_live()).then(|| root.dir().to_owned()),
     };
     let mut kept = Vec::new();
     for wish in &wishes {
@@ -82,7 +83,8 @@ pub fn decide(
         roles.push(WantedRole { name: &wish.name, profile, munge: image.munge, kept });
         images.push(image);
     }
-    let Settled { mut answers, values } = settle(&roles, &sources, &host, ask)?;
+    let Settled { mut answers, values, found, warnings: warned } =
+        settle(&roles, &sources, &host, ask)?;
     answers.engine = Some(engine);
     let templates = bundle.texts("config")?;
     let mut services = Vec::new();
@@ -113,6 +115,7 @@ pub fn decide(
         Some(engine),
     );
     wanted.start = request.start;
+    wanted.notes = found.into_iter().map(|(about, what)| Note { about, what }).collect();
     wanted.groups = vec![TARGET.into()];
     for unit in units {
         wanted.add_unit(&unit.name, unit.text, &unit.wanted_by);
@@ -153,6 +156,7 @@ pub fn decide(
     }
     let container = |service: &Service| (service.name.clone(), service.container.clone());
     let containers = services.iter().map(container).collect();
+    warnings.extend(warned);
     let notices = services.iter().filter_map(|service| service.notice.clone()).collect();
     Ok(Decided { wanted, ports, containers, warnings, notices })
 }

@@ -167,7 +167,7 @@ impl<'a> Planner<'a> {
             state,
             steps: Vec::new(),
             after: Vec::new(),
-            notes: Vec::new(),
+            notes: wanted.notes.clone(),
             conflicts: Vec::new(),
             record: Record::new(wanted.bundle.clone(), wanted.engine),
             needed: BTreeSet::new(),

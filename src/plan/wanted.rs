@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::Note;
 use crate::digest::Digest;
 use crate::engine::Kind;
 use crate::health::Check;
@@ -38,6 +39,8 @@ pub struct Wanted {
     pub groups: Vec<String>,
     /// Services shall run when it is done, where there is a systemd that runs.
     pub start: bool,
+    /// What somebody should know of how it was decided.
+    pub notes: Vec<Note>,
 }
 
 /// A file that shall be there.
@@ -135,6 +138,7 @@ impl Wanted {
             services: Vec::new(),
             groups: Vec::new(),
             start: true,
+            notes: Vec::new(),
         }
     }
 

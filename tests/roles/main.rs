@@ -6,6 +6,7 @@ mod answers;
 mod files;
 mod hostile;
 mod kit;
+mod numbers;
 mod profiles;
 mod prompts;
 mod systemd;
