@@ -147,6 +147,7 @@ pub fn decide(
             role: service.role.clone(),
             unit: service.unit(),
             image: service.image_reference.clone(),
+            needs: service.numbers_unit().into_iter().collect(),
             uses,
             ports: service.ports.clone(),
             checks: service.checks.clone(),

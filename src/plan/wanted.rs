@@ -39,7 +39,7 @@ pub struct Wanted {
     pub groups: Vec<String>,
     /// Services shall run when it is done, where there is a systemd that runs.
     pub start: bool,
-    /// What somebody should know of how it was decided.
+    /// What somebody should know of how it was decided, if it changes anything.
     pub notes: Vec<Note>,
 }
 
@@ -113,6 +113,8 @@ pub struct WantedService {
     pub unit: String,
     /// The name of its image in the engine
     pub image: String,
+    /// Units of ours that have to have run before it: if one changes it is restarted after that
+    pub needs: Vec<String>,
     /// Files and keys that it reads at its start: if one changes it is restarted
     pub uses: Vec<PathBuf>,
     /// TCP ports it listens on

@@ -307,6 +307,7 @@ fn wanted(version: &str) -> Wanted {
         role: "sampler".into(),
         unit: "ldms-sampler.service".into(),
         image: reference,
+        needs: Vec::new(),
         uses: vec!["/etc/ldms/sampler.conf".into()],
         ports: vec![411],
         checks: vec![Check::Tcp(check)],
