@@ -5,10 +5,12 @@
 //! and complete.
 
 mod ask;
+mod number;
 mod settle;
 mod wish;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +101,8 @@ pub struct Host {
     pub munge_socket: bool,
     /// `/etc/munge/munge.key` is there.
     pub munge_key: bool,
+    /// It does not run yet: these are its files, which may become those of many hosts.
+    pub prepared: Option<PathBuf>,
 }
 
 /// A service that shall be there.

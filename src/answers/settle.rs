@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use minijinja::{Value as Jinja, context};
 
 use super::ask::{Ask, Item, out_of_list};
+use super::number::{self, Found};
 use super::{Answers, Host, ServiceAnswers, Set, Sources, Values, Wanted};
 use crate::error::{Error, Result};
 use crate::profile::template::Scope;
@@ -20,6 +21,10 @@ pub struct Settled {
     pub answers: Answers,
     /// A value for each question that applies, by service.
     pub values: BTreeMap<String, Values>,
+    /// What rules have come to, by `SERVICE.KEY`: for people.
+    pub found: BTreeMap<String, String>,
+    /// What the administrator should know.
+    pub warnings: Vec<String>,
 }
 
 /// Decides every question of the services wanted. `ask` is asked what nobody has said yet.
@@ -38,11 +43,13 @@ pub fn settle(
     let mut settled = Settled {
         answers: sources.recorded.clone().map(|(_, answers)| answers).unwrap_or_default(),
         values: BTreeMap::new(),
+        found: BTreeMap::new(),
+        warnings: Vec::new(),
     };
     settled.answers.engine = sources.engine();
     let mut missing = Vec::new();
     for (service, given) in wanted.iter().zip(&given) {
-        let (values, recorded) = settle_one(service, given, host, ask, &mut missing)?;
+        let (values, recorded) = settle_one(service, given, host, ask, &mut missing, &mut settled)?;
         let role = Some(service.profile.role.clone());
         let answers = ServiceAnswers { role, values: recorded };
         settled.answers.service.insert(service.name.into(), answers);
@@ -63,6 +70,7 @@ fn settle_one(
     host: &Host,
     ask: &mut dyn Ask,
     missing: &mut Vec<String>,
+    settled: &mut Settled,
 ) -> Result<(Values, Values)> {
     let (mut values, mut recorded) = (Values::new(), Values::new());
     let mut scope = scope(service, host);
@@ -77,19 +85,26 @@ fn settle_one(
             continue;
         }
         let secret = question.kind == Type::Secret;
+        let at_boot = number::is_at_boot(question, &given.0, host);
+        let find = |value: &Value| number::find(question, value, host, at_boot);
         let (value, keep) = if let Some(value) = given.0.get(key) {
             (Some(value.clone()), !secret)
         } else if secret && service.kept.contains(key) {
             (None, false)
         } else {
-            let proposal = question.proposal(&scope, &host.name);
+            let proposal = question.proposal(&scope);
+            let proposal = proposal.and_then(|value| find(&value).map(|_| value));
             match &question.ask {
                 Some(prompt) if ask.asks() => {
                     let prompt = format!("{}: {prompt}", service.name);
-                    (Some(put(question, &prompt, proposal, host, ask)?), !secret)
+                    (Some(put(question, &prompt, proposal, &find, ask)?), !secret)
                 }
                 _ => match proposal {
-                    Ok(value) => (Some(value), question.ask.is_some() && !secret),
+                    // What holds for a prepared root must hold once it has booted.
+                    Ok(value) => {
+                        let lasts = question.is_moment && host.prepared.is_some();
+                        (Some(value), (question.ask.is_some() || lasts) && !secret)
+                    }
                     Err(why) => {
                         missing.push(missing_line(service.name, question, &why));
                         (None, false)
@@ -97,11 +112,19 @@ fn settle_one(
                 },
             }
         };
-        scope.insert(key.clone(), value.as_ref().map_or(Jinja::from(()), Jinja::from));
-        let Some(value) = value else { continue };
+        let Some(value) = value else {
+            scope.insert(key.clone(), Jinja::from(()));
+            continue;
+        };
         if keep {
             recorded.insert(key.clone(), value.clone());
         }
+        let name = format!("{}.{key}", service.name);
+        let Found { value, told, lacks } =
+            find(&value).map_err(|why| Error::usage(format!("{name}: {why}")))?;
+        settled.warnings.extend(lacks.map(|lacks| format!("{name} = {value}: {lacks}")));
+        settled.found.extend(told.map(|told| (name, told)));
+        scope.insert(key.clone(), Jinja::from(&value));
         if !value.is_nothing() {
             values.insert(key.clone(), value);
         }
@@ -116,12 +139,12 @@ fn missing_line(service: &str, question: &Question, why: &str) -> String {
     format!("{service}.{key} ({what}; {why}): give --set {service}.{key}={value}")
 }
 
-/// Asks one question.
+/// Asks one question; an answer that `find` can make nothing of is refused.
 fn put(
     question: &Question,
     prompt: &str,
     proposal: Result<Value, String>,
-    host: &Host,
+    find: &dyn Fn(&Value) -> Result<Found, String>,
     ask: &mut dyn Ask,
 ) -> Result<Value> {
     if let Some(help) = &question.help {
@@ -130,7 +153,15 @@ fn put(
     if let (Err(why), Some(_)) = (&proposal, &question.default) {
         ask.note(&format!("Nothing is proposed: {why}."))?;
     }
-    let read = |text: &str| question.read(text, &host.name);
+    let key = question.key.get_ref();
+    let told = |value: &Value| Some(format!("{key} {}.", find(value).ok()?.told?));
+    if let Some(told) = proposal.as_ref().ok().and_then(&told) {
+        ask.note(&told)?;
+    }
+    let read = |text: &str| {
+        let value = question.read(text)?;
+        find(&value).map(|_| value)
+    };
     match question.kind {
         Type::Choice => {
             let items: Vec<Item> = question
@@ -166,7 +197,12 @@ fn put(
         _ => {
             let shown = proposal.ok().map(|value| value.to_string());
             let text = ask.text(prompt, shown.as_deref(), &|text| read(text).map(drop))?;
-            read(&text).map_err(|why| Error::usage(format!("{prompt}: {why}")))
+            let value = read(&text).map_err(|why| Error::usage(format!("{prompt}: {why}")))?;
+            if let Some(told) = told(&value).filter(|_| shown.as_ref() != Some(&value.to_string()))
+            {
+                ask.note(&told)?;
+            }
+            Ok(value)
         }
     }
 }
@@ -183,6 +219,7 @@ pub(crate) fn scope(service: &Wanted, host: &Host) -> Scope {
                 names => &host.names,
                 munge_socket => host.munge_socket,
                 munge_key => host.munge_key,
+                prepared => host.prepared.is_some(),
             },
         ),
         (
@@ -214,22 +251,28 @@ impl Given {
                 }
                 let shown = question.shown(format!("{value:?}"));
                 let taken = question.takes_answers();
-                let value =
-                    taken.and_then(|()| question.accept(value, &host.name)).map_err(|why| {
-                        Error::usage(format!("{}.{key} = {shown}: {why}", service.name)).at(place)
-                    })?;
+                let value = taken.and_then(|()| question.accept(value)).map_err(|why| {
+                    Error::usage(format!("{}.{key} = {shown}: {why}", service.name)).at(place)
+                })?;
                 given.insert(key, value);
             }
         }
         for set in sources.sets.iter().filter(|set| set.is_for(service)) {
             let Some(question) = service.profile.question(&set.key) else { continue };
             let taken = question.takes_answers();
-            let value =
-                taken.and_then(|()| question.read(&set.value, &host.name)).map_err(|why| {
-                    let value = question.shown(set.value.escape_debug().to_string());
-                    Error::usage(format!("--set {}.{}={value}: {why}", service.name, set.key))
-                })?;
+            let value = taken.and_then(|()| question.read(&set.value)).map_err(|why| {
+                let value = question.shown(set.value.escape_debug().to_string());
+                Error::usage(format!("--set {}.{}={value}: {why}", service.name, set.key))
+            })?;
             given.insert(set.key.clone(), value);
+        }
+        // Whatever order they were said in: when is said by one of them.
+        for question in &service.profile.questions {
+            let key = question.key.get_ref();
+            let Some(value) = given.get(key) else { continue };
+            let at_boot = number::is_at_boot(question, &given, host);
+            number::find(question, value, host, at_boot)
+                .map_err(|why| Error::usage(format!("{}.{key} = {value}: {why}", service.name)))?;
         }
         Ok(Given(given))
     }

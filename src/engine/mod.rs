@@ -99,6 +99,7 @@ fn common_flags(service: &Service) -> Vec<String> {
         flags.push("--init".into());
     }
     flags.extend(service.env.iter().map(|(name, value)| format!("--env={name}={value}")));
+    flags.extend(service.numbers_file().map(|file| format!("--env-file={file}")));
     flags.extend(service.mounts.iter().map(mount));
     flags.push(format!("--stop-timeout={}", service.stop_timeout.as_secs()));
     flags

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::host::Facts;
 use crate::manifest::{ImageEntry, Platform};
 use crate::named;
-use crate::plan::{Content, Wanted, WantedDir, WantedFile, WantedImage};
+use crate::plan::{Content, Note, Wanted, WantedDir, WantedFile, WantedImage};
 use crate::profile::Profile;
 use crate::record::{BundleRecord, FileKind, Record};
 use crate::root::{Attr, Root};
@@ -68,6 +68,7 @@ pub fn decide(
         names: facts.names.clone(),
         munge_socket: facts.munge_socket,
         munge_key: facts.munge_key,
+        prepared: (!root.is_live()).then(|| root.dir().to_owned()),
     };
     let mut kept = Vec::new();
     for wish in &wishes {
@@ -82,7 +83,8 @@ pub fn decide(
         roles.push(WantedRole { name: &wish.name, profile, munge: image.munge, kept });
         images.push(image);
     }
-    let Settled { mut answers, values } = settle(&roles, &sources, &host, ask)?;
+    let Settled { mut answers, values, found, mut warnings } =
+        settle(&roles, &sources, &host, ask)?;
     answers.engine = Some(engine);
     let mut services = Vec::new();
     let templates = bundle.texts("config")?;
@@ -93,7 +95,7 @@ pub fn decide(
     }
     check_together(&services)?;
     munge::check_socket(&services, root, facts)?;
-    let mut warnings = munge::warnings(&roles, &services);
+    warnings.extend(munge::warnings(&roles, &services));
     let has_init = facts.engine(engine).is_some_and(|found| found.init_program);
     warnings.extend(init::settle(&mut services, engine, has_init));
 
@@ -116,6 +118,7 @@ pub fn decide(
         Some(engine),
     );
     wanted.start = request.start;
+    wanted.notes = found.into_iter().map(|(about, what)| Note { about, what }).collect();
     wanted.groups = vec![TARGET.into()];
     for unit in units {
         wanted.add_unit(&unit.name, unit.text, &unit.wanted_by);

@@ -144,7 +144,7 @@ mod tests {
             origin: Origin::default(),
         };
         let host =
-            Host { name: "n1".into(), names: Vec::new(), munge_socket: true, munge_key: true };
+            Host { name: "n1".into(), munge_socket: true, munge_key: true, ..Host::default() };
         let roles =
             [Role { name: "w1", profile: &profile, munge: image.munge, kept: Default::default() }];
         let sources = sets.iter().try_fold(Sources::new(), |all, set| all.set(set)).unwrap();

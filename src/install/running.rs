@@ -6,8 +6,8 @@ use crate::munge::Proof;
 use crate::plan::WantedService;
 use crate::service::{Check, Service};
 
-/// The service, which reads the files `uses` at its start and whose munge is proven first, and the companions in its container,
-/// in the order in which they start.
+/// The service, which reads the files `uses` at its start and whose munge is proven first, and the
+/// companions in its container, in the order in which they start.
 pub fn wanted(service: &Service, uses: Vec<PathBuf>, proof: Option<Proof>) -> Vec<WantedService> {
     let itself = WantedService {
         name: service.name.clone(),
@@ -16,6 +16,7 @@ pub fn wanted(service: &Service, uses: Vec<PathBuf>, proof: Option<Proof>) -> Ve
         unit: service.unit(),
         image: service.image_reference.clone(),
         container: service.container.clone(),
+        needs: service.numbers_unit().into_iter().collect(),
         uses,
         ports: service.ports.clone(),
         checks: service.checks.clone(),
@@ -26,6 +27,7 @@ pub fn wanted(service: &Service, uses: Vec<PathBuf>, proof: Option<Proof>) -> Ve
         name: companion.full_name(),
         companion_of: Some(service.name.clone()),
         unit: companion.unit(),
+        needs: Vec::new(),
         uses: Vec::new(),
         ports: Vec::new(),
         checks: vec![Check::Running],

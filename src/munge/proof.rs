@@ -62,6 +62,7 @@ impl Proof {
             pid_host: false,
             init: false,
             env: Vec::new(),
+            numbers: Vec::new(),
             args: Vec::new(),
             ..service.clone()
         };

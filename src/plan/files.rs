@@ -154,10 +154,16 @@ impl Planner<'_> {
         self.written.insert(file.path.clone());
         self.reload |= file.kind == FileKind::Unit;
         // How to stop a service its old unit knows: the new one may name another engine.
-        let service = self.wanted.services.iter().find(|s| file.path.ends_with(&s.unit));
-        if let Some(service) = service.filter(|s| self.starts() && self.state.unit(&s.unit).is_up())
-        {
-            self.steps.push(Step::Stop { unit: service.unit.clone() });
+        let is = |unit: &String| file.path.ends_with(unit);
+        let mut services = self.wanted.services.iter();
+        if let Some(service) = services.find(|s| is(&s.unit) || s.needs.iter().any(is)) {
+            let needed = service.needs.iter().filter(|unit| is(unit));
+            for unit in std::iter::once(&service.unit).chain(needed) {
+                let stop = Step::Stop { unit: unit.clone() };
+                if self.starts() && self.state.unit(unit).is_up() && !self.steps.contains(&stop) {
+                    self.steps.push(stop);
+                }
+            }
         }
         self.steps.push(Step::WriteFile {
             path: file.path.clone(),

@@ -194,7 +194,7 @@ impl<'a> Planner<'a> {
     }
 
     fn plan(self, stays: bool) -> Plan {
-        let Planner { steps, after, notes, record, old, .. } = self;
+        let Planner { wanted, steps, after, mut notes, record, old, .. } = self;
         let record = stays.then_some(record);
         let same = match (&record, old) {
             (Some(new), Some(old)) => new.same_as(old),
@@ -202,6 +202,9 @@ impl<'a> Planner<'a> {
             _ => false,
         };
         let changed = !steps.is_empty() || !after.is_empty() || !same;
+        if changed {
+            notes.splice(0..0, wanted.notes.iter().cloned());
+        }
         Plan { changed, steps, after, notes, record }
     }
 }

@@ -78,6 +78,9 @@ impl Planner<'_> {
             });
             let unit = service.unit.clone();
             let up = state.is_up() && !self.steps.contains(&Step::Stop { unit: unit.clone() });
+            if start {
+                self.start_needed(service);
+            }
             match (up, changed) {
                 _ if !start => continue,
                 // systemd restarts it along; a container that does not come up is told of as such,
@@ -117,13 +120,25 @@ impl Planner<'_> {
         })
     }
 
+    /// What has to have run before a service is started by a step of its own, so that undoing
+    /// that step ends what the new version of it has done.
+    fn start_needed(&mut self, service: &WantedService) {
+        for unit in &service.needs {
+            let stopped = self.steps.contains(&Step::Stop { unit: unit.clone() });
+            if stopped || self.state.unit(unit).active != "active" {
+                self.steps.push(Step::Start { unit: unit.clone() });
+            }
+        }
+    }
+
     /// What the service is made of is not what it was started with.
     pub(super) fn has_changed(&self, service: &WantedService) -> bool {
         let before = self.old.and_then(|old| old.services.iter().find(|o| o.unit == service.unit));
         let loads = self.steps.iter().any(
             |step| matches!(step, Step::LoadImage { reference, .. } if *reference == service.image),
         );
-        self.written.iter().any(|p| p.ends_with(&service.unit))
+        let units = || std::iter::once(&service.unit).chain(&service.needs);
+        self.written.iter().any(|p| units().any(|unit| p.ends_with(unit)))
             || service.uses.iter().any(|p| self.written.contains(p))
             || before.is_some_and(|b| b.stale || b.image != service.image)
             || self.state.outdated.contains(&service.unit)

@@ -48,6 +48,7 @@ fn wanted(config: &str) -> Wanted {
         unit: "ldms-watcher.service".into(),
         image: "docker.io/ovishpc/ldms-samp:ldms-0123".into(),
         container: "ldms-watcher".into(),
+        needs: Vec::new(),
         uses: vec![CONFIG.into(), "/etc/ldms/munge/munge.key".into()],
         ports: vec![411],
         checks: vec![Check::Running, Check::Tcp(411)],
@@ -520,4 +521,26 @@ fn munge_is_proven_for_what_is_about_to_start_and_for_nothing_else() {
         let plan = plan.unwrap();
         assert!(!words(&plan).contains(&"prove".to_owned()), "{plan}");
     }
+}
+
+/// A unit that a service needs ends with the service and runs anew before it, by steps that can
+/// be undone.
+#[test]
+fn a_needed_unit_has_changed() {
+    let needing = |text: &str| {
+        let mut wanted = wanted("one");
+        wanted.add_unit::<&str>("ldms-watcher-values.service", text.into(), &[]);
+        wanted.services[0].needs.push("ldms-watcher-values.service".into());
+        wanted
+    };
+    let first = plan(&needing("one"), None, &bare()).unwrap();
+    let (state, record) = (after(bare(), &first), first.record.unwrap());
+    assert!(!plan(&needing("one"), Some(&record), &state).unwrap().changed);
+    let mut new = needing("two");
+    new.notes.push(Note { about: "watcher.number".into(), what: "is 7".into() });
+    let change = plan(&new, Some(&record), &state).unwrap();
+    insta::assert_snapshot!(change.to_string(), @"");
+    let state = after(state, &change);
+    let again = plan(&new, change.record.as_ref(), &state).unwrap();
+    assert!(!again.changed && again.notes.is_empty(), "{again}");
 }

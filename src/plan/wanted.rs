@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::Note;
 use crate::digest::Digest;
 use crate::engine::Kind;
 use crate::health::Check;
@@ -38,6 +39,8 @@ pub struct Wanted {
     pub groups: Vec<String>,
     /// Services shall run when it is done, where there is a systemd that runs.
     pub start: bool,
+    /// What somebody should know of how it was decided, if it changes anything.
+    pub notes: Vec<Note>,
 }
 
 /// A file that shall be there.
@@ -114,6 +117,8 @@ pub struct WantedService {
     pub image: String,
     /// The name of its container
     pub container: String,
+    /// Units of ours that have to have run before it: if one changes it is restarted after that
+    pub needs: Vec<String>,
     /// Files and keys that it reads at its start: if one changes it is restarted
     pub uses: Vec<PathBuf>,
     /// TCP ports it listens on
@@ -139,6 +144,7 @@ impl Wanted {
             services: Vec::new(),
             groups: Vec::new(),
             start: true,
+            notes: Vec::new(),
         }
     }
 

@@ -24,7 +24,7 @@ impl Profile {
         of_files: &[Question],
     ) -> Result<()> {
         let mut names = Names { source, known: FIXED.map(String::from).into(), words: [].into() };
-        if let Err(why) = Type::Text.read(self.summary.get_ref(), "") {
+        if let Err(why) = Type::Text.read(self.summary.get_ref()) {
             return Err(source.error(self.summary.span().start, format!("summary: {why}")));
         }
         if !is_repository(self.image.get_ref()) {
@@ -64,7 +64,7 @@ impl Profile {
             }
         }
         if let Some(note) = self.munge.iter().find_map(|munge| munge.none_note.as_ref())
-            && let Err(why) = Type::Text.read(note.get_ref(), "")
+            && let Err(why) = Type::Text.read(note.get_ref())
         {
             return Err(source.error(note.span().start, format!("none_note: {why}")));
         }
@@ -110,8 +110,19 @@ pub(super) struct Names<'a> {
 
 impl Names<'_> {
     fn question(&mut self, question: &Question) -> Result<()> {
-        let Question { key, ask, help: _, kind, default, optional, choices, env, refused, when } =
-            question;
+        let Question {
+            key,
+            ask,
+            help: _,
+            kind,
+            default,
+            optional,
+            choices,
+            env,
+            when,
+            refused,
+            is_moment: _,
+        } = question;
         let place = key.span().start;
         let refuse = |what: String| Err(self.source.error(place, what));
         let name = key.get_ref().as_str();
@@ -162,11 +173,11 @@ impl Names<'_> {
             let names = names_in_template(text).map_err(|why| self.source.error(place, why))?;
             self.exist(&names, place)?;
             // What depends on the host is tried there.
-            if !names.is_empty() || text == super::HOSTNAME_DIGITS {
+            if !names.is_empty() {
                 return Ok(());
             }
         }
-        question.accept(default.get_ref(), "").map(drop).map_err(|why| {
+        question.accept(default.get_ref()).map(drop).map_err(|why| {
             self.source.error(
                 place,
                 format!("the default of {} does not fit: {why}", question.key.get_ref()),

@@ -175,6 +175,7 @@ fn optional(
         env: Vec::new(),
         refused: None,
         when: when.cloned(),
+        is_moment: false,
     }
 }
 

@@ -7,6 +7,7 @@
 mod check;
 mod files;
 mod question;
+pub mod rule;
 mod running;
 pub mod template;
 mod value;
@@ -20,8 +21,9 @@ use crate::error::{Error, Result};
 
 pub use files::{ConfigRule, DataRule, Format, Owned, SecretRule};
 pub use question::{Choice, Question};
+pub use rule::Rule;
 pub use running::{CheckRule, CompanionRule};
-pub use value::{HOSTNAME_DIGITS, Type, Value, host_path, octal};
+pub use value::{Type, Value, host_path, octal};
 
 /// A text with `{{ key }}` in it, and its place in the file.
 pub type Template = Spanned<String>;
@@ -206,9 +208,16 @@ struct Common {
     question: Vec<Question>,
     /// Those that a `[munge]` table brings.
     munge: Vec<Question>,
+    /// The one that a question for a number from the host's name brings.
+    moment: Question,
 }
 
-const COMMON: &str = include_str!("common.toml");
+impl Common {
+    fn read() -> Result<Self> {
+        let text = include_str!("common.toml");
+        Source { name: "the common questions".into(), text }.read()
+    }
+}
 
 impl Profile {
     /// Reads the profile of a role; `text` is `profiles/ROLE.toml`, out of the signed bundle.
@@ -227,6 +236,7 @@ impl Profile {
         }
         let mut profile: Profile = source.read()?;
         role.clone_into(&mut profile.role);
+        profile.add_moments()?;
         let common = profile.common_questions()?;
         let of_files = profile.file_questions();
         profile.check(&source, &common, &of_files)?;
@@ -262,10 +272,23 @@ impl Profile {
         self.secrets.iter().filter_map(path).collect()
     }
 
+    /// Puts before each question for a number from the host's name the one that says when.
+    fn add_moments(&mut self) -> Result<()> {
+        for question in std::mem::take(&mut self.questions) {
+            if question.kind == Type::HostNumber {
+                let key = Spanned::new(question.key.span(), question.moment_key());
+                let moment = Common::read()?.moment;
+                let when = question.when.clone();
+                self.questions.push(Question { key, when, is_moment: true, ..moment });
+            }
+            self.questions.push(question);
+        }
+        Ok(())
+    }
+
     /// The common questions as far as this role has them.
     fn common_questions(&self) -> Result<Vec<Question>> {
-        let source = Source { name: "the common questions".into(), text: COMMON };
-        let Common { mut question, mut munge } = source.read()?;
+        let Common { mut question, mut munge, moment: _ } = Common::read()?;
         let Some(MungeTable { modes, .. }) = &self.munge else { return Ok(question) };
         if !modes.is_empty() {
             for question in munge.iter_mut().filter(|q| !q.choices.is_empty()) {

@@ -35,6 +35,9 @@ pub struct Question {
     pub refused: Option<String>,
     /// It has a meaning only where this holds.
     pub when: Option<Spanned<String>>,
+    /// It says when the number of the question after it is found.
+    #[serde(skip)]
+    pub is_moment: bool,
 }
 
 /// One line of a list to choose from.
@@ -55,6 +58,11 @@ fn yes() -> bool {
 }
 
 impl Question {
+    /// The key of the question that says when the number of this one is found.
+    pub fn moment_key(&self) -> String {
+        format!("{}_at", self.key.get_ref())
+    }
+
     /// Whether it has a meaning, given the answers before it.
     pub fn applies(&self, scope: &Scope) -> Result<bool, String> {
         self.when.as_ref().map_or(Ok(true), |when| template::holds(when.get_ref(), scope))
@@ -66,23 +74,23 @@ impl Question {
     }
 
     /// An answer as typed after `--set KEY=` or at the prompt. The error is the reason.
-    pub fn read(&self, text: &str, host_name: &str) -> Result<Value, String> {
+    pub fn read(&self, text: &str) -> Result<Value, String> {
         if self.optional && text.trim().is_empty() {
             return Ok(Value::nothing());
         }
-        self.kind.read(text, host_name).and_then(|value| self.choose(value))
+        self.kind.read(text).and_then(|value| self.choose(value))
     }
 
     /// An answer from a file of answers. The error is the reason.
-    pub fn accept(&self, value: &Value, host_name: &str) -> Result<Value, String> {
+    pub fn accept(&self, value: &Value) -> Result<Value, String> {
         if self.optional && value.is_nothing() {
             return Ok(Value::nothing());
         }
-        self.kind.accept(value, host_name).and_then(|value| self.choose(value))
+        self.kind.accept(value).and_then(|value| self.choose(value))
     }
 
     /// What is proposed on this host; the error says why nothing is.
-    pub fn proposal(&self, scope: &Scope, host_name: &str) -> Result<Value, String> {
+    pub fn proposal(&self, scope: &Scope) -> Result<Value, String> {
         match self.default.as_ref().map(Spanned::get_ref) {
             None if self.optional => Ok(Value::nothing()),
             None => Err("there is no default".into()),
@@ -91,9 +99,9 @@ impl Question {
                 if text.is_empty() && self.kind != Type::Words && !self.optional {
                     return Err("this host suggests none".into());
                 }
-                self.read(&text, host_name)
+                self.read(&text)
             }
-            Some(value) => self.accept(value, host_name),
+            Some(value) => self.accept(value),
         }
     }
 

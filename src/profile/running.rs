@@ -71,7 +71,7 @@ impl CompanionRule {
             let what = format!("'{}' cannot be a companion", self.name.get_ref().escape_debug());
             return refuse(&self.name, what).map_err(|e| e.remedy(SERVICE_NAME_RULE));
         }
-        if let Err(why) = Type::Text.read(self.summary.get_ref(), "") {
+        if let Err(why) = Type::Text.read(self.summary.get_ref()) {
             return refuse(&self.summary, format!("summary: {why}"));
         }
         let script = self.script.get_ref();

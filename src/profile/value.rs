@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::rule::{self, Rule};
+
 /// One answer, typed. In TOML it is what it looks like.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "true or false, a whole number, a text or a list of texts")]
@@ -16,6 +18,9 @@ pub enum Value {
     Text(String),
     /// Separate words, such as further options.
     Words(Vec<String>),
+    /// A number that the host finds when it boots.
+    #[serde(skip)]
+    AtBoot(Rule),
 }
 
 impl Serialize for Value {
@@ -29,6 +34,7 @@ impl Serialize for Value {
             Value::Number(value) => serializer.serialize_str(&value.to_string()),
             Value::Text(value) => serializer.serialize_str(value),
             Value::Words(value) => value.serialize(serializer),
+            Value::AtBoot(rule) => serializer.collect_str(rule),
         }
     }
 }
@@ -53,6 +59,7 @@ impl fmt::Display for Value {
             Value::Number(value) => value.fmt(f),
             Value::Text(value) => f.write_str(value),
             Value::Words(value) => f.write_str(&shell_words::join(value)),
+            Value::AtBoot(rule) => rule.fmt(f),
         }
     }
 }
@@ -65,6 +72,8 @@ impl From<&Value> for minijinja::Value {
             nothing if nothing.is_nothing() => ().into(),
             Value::Text(value) => value.as_str().into(),
             Value::Words(value) => value.clone().into(),
+            // Nobody knows it when templates are filled in.
+            Value::AtBoot(_) => ().into(),
         }
     }
 }
@@ -75,7 +84,7 @@ impl From<&Value> for minijinja::Value {
 pub enum Type {
     /// A whole number from 0 to 2^64 - 1.
     U64,
-    /// The same, or the rule `hostname-digits` that makes it from the host's name.
+    /// The same, or a [`Rule`] that makes it from the host's name.
     HostNumber,
     /// A port from 1 to 65535.
     Port,
@@ -105,7 +114,8 @@ impl Type {
     /// What to write in place of a value, for messages.
     pub fn placeholder(self) -> &'static str {
         match self {
-            Type::U64 | Type::HostNumber | Type::Id => "NUMBER",
+            Type::U64 | Type::Id => "NUMBER",
+            Type::HostNumber => rule::FORMS,
             Type::Port => "PORT",
             Type::Bool => "true|false",
             Type::Path => "/PATH",
@@ -117,13 +127,14 @@ impl Type {
     }
 
     /// Reads a value of this type; choices are checked by the question. The error is the reason.
-    pub fn read(self, text: &str, host_name: &str) -> Result<Value, String> {
+    pub fn read(self, text: &str) -> Result<Value, String> {
         let text = if matches!(self, Type::Words | Type::Secret) { text } else { text.trim() };
         match self {
-            Type::HostNumber if text == HOSTNAME_DIGITS => {
-                hostname_digits(host_name).map(Value::Number)
-            }
-            Type::U64 | Type::HostNumber => number(text, u64::MAX).map(Value::Number),
+            Type::HostNumber => Ok(match Rule::parse(text)? {
+                Rule::Fixed(number) => Value::Number(number),
+                rule => Value::Text(rule.to_string()),
+            }),
+            Type::U64 => number(text, u64::MAX).map(Value::Number),
             // The largest means "no user" to the kernel.
             Type::Id => number(text, u64::from(u32::MAX) - 1).map(Value::Number),
             Type::Port => match text.parse::<u16>() {
@@ -155,36 +166,22 @@ impl Type {
     }
 
     /// Accepts a value as a file gives it; a number may also be written as a text.
-    pub fn accept(self, value: &Value, host_name: &str) -> Result<Value, String> {
+    pub fn accept(self, value: &Value) -> Result<Value, String> {
         match (self, value) {
             (Type::Words, Value::Words(_)) => Ok(value.clone()),
-            (Type::Words, Value::Text(text)) => self.read(text, host_name),
+            (Type::Words, Value::Text(text)) => self.read(text),
             (Type::Words, _) | (_, Value::Words(_)) => {
                 Err(if self == Type::Words { "it is a list of texts" } else { "it is no list" }
                     .into())
             }
             (Type::Mode, Value::Number(_)) => Err("write a mode as a text: \"0755\"".into()),
-            (_, value) => self.read(&value.to_string(), host_name),
+            (_, value) => self.read(&value.to_string()),
         }
     }
 }
 
-/// The rule of the documentation's example: nid00100 is 100.
-pub const HOSTNAME_DIGITS: &str = "hostname-digits";
-
-/// The one run of digits in the short host name, as a decimal number.
-fn hostname_digits(host_name: &str) -> Result<u64, String> {
-    let short = host_name.split('.').next().unwrap_or_default();
-    let runs: Vec<&str> =
-        short.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).collect();
-    match runs[..] {
-        [run] => number(run, u64::MAX),
-        [] => Err(format!("the host name '{}' holds no number", short.escape_debug())),
-        _ => Err(format!("the host name '{}' holds several numbers", short.escape_debug())),
-    }
-}
-
-fn number(text: &str, limit: u64) -> Result<u64, String> {
+/// A whole number in decimal digits.
+pub(super) fn number(text: &str, limit: u64) -> Result<u64, String> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     text.parse::<u64>()
         .ok()
@@ -201,7 +198,7 @@ pub fn octal(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "a mode is three or four octal digits, such as 0755".to_owned())
 }
 
-fn not_empty(text: &str) -> Result<(), String> {
+pub(super) fn not_empty(text: &str) -> Result<(), String> {
     if text.is_empty() {
         Err("it is empty".into())
     } else if text.contains(char::is_control) {
@@ -247,32 +244,13 @@ pub fn host_path(text: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn read(kind: Type, text: &str) -> Result<Value, String> {
-        kind.read(text, "nid00100.cluster7")
-    }
-
-    #[test]
-    fn digits_of_the_host_name() {
-        for (name, want) in [
-            ("nid00100", Ok(100)),
-            ("nid10000.cluster7.example", Ok(10000)),
-            ("0", Ok(0)),
-            ("x1000c0s0b0n0", Err("the host name 'x1000c0s0b0n0' holds several numbers".into())),
-            ("login", Err("the host name 'login' holds no number".into())),
-            ("", Err("the host name '' holds no number".into())),
-            ("n99999999999999999999", Err(format!("it is a whole number from 0 to {}", u64::MAX))),
-        ] {
-            assert_eq!(hostname_digits(name), want, "{name}");
-        }
-        assert_eq!(read(Type::HostNumber, "hostname-digits"), Ok(Value::Number(100)));
-        assert!(read(Type::U64, "hostname-digits").is_err());
-    }
-
     #[test]
     fn types_keep_their_bounds() {
         let max = u64::MAX.to_string();
         for (kind, good) in [
             (Type::U64, max.as_str()),
+            (Type::HostNumber, " hostname-digits "),
+            (Type::HostNumber, "map:/etc/ldms/compid.map"),
             (Type::Port, " 65535 "),
             (Type::Id, "4294967294"),
             (Type::Word, "rdma"),
@@ -283,13 +261,14 @@ mod tests {
             (Type::Mode, "0755"),
             (Type::Mode, "2770"),
         ] {
-            assert!(read(kind, good).is_ok(), "{kind:?} {good}");
+            assert!(kind.read(good).is_ok(), "{kind:?} {good}");
         }
         for (kind, bad) in [
             (Type::U64, "18446744073709551616"),
             (Type::U64, "-1"),
             (Type::U64, "+1"),
             (Type::U64, ""),
+            (Type::U64, "hostname-digits"),
             (Type::Port, "0"),
             (Type::Port, "65536"),
             (Type::Id, "4294967295"),
@@ -310,7 +289,7 @@ mod tests {
             (Type::Mode, "17777"),
             (Type::Mode, "7"),
         ] {
-            assert!(read(kind, bad).is_err(), "{kind:?} {bad}");
+            assert!(kind.read(bad).is_err(), "{kind:?} {bad}");
         }
     }
 
@@ -319,7 +298,7 @@ mod tests {
         let table = std::collections::BTreeMap::from([("compid", Value::Number(u64::MAX))]);
         let text = toml::to_string(&table).unwrap();
         let back: std::collections::BTreeMap<String, Value> = toml::from_str(&text).unwrap();
-        let value = Type::HostNumber.accept(&back["compid"], "").unwrap();
+        let value = Type::HostNumber.accept(&back["compid"]).unwrap();
         assert_eq!(value, Value::Number(u64::MAX));
     }
 }

@@ -18,7 +18,7 @@ use crate::answers::{Host, Values, Wanted, scope};
 use crate::error::{Error, Result};
 use crate::manifest::{ImageEntry, Owner};
 use crate::profile::template::{self, Scope};
-use crate::profile::{Argument, Flag, PortRule, Profile, Value};
+use crate::profile::{Argument, Flag, PortRule, Profile, Question, Rule, Value};
 
 pub use check::Check;
 pub use companion::Companion;
@@ -62,6 +62,8 @@ pub struct Service {
     pub init: bool,
     /// Environment, in order
     pub env: Vec<(String, String)>,
+    /// Environment that only the booted host can tell
+    pub numbers: Vec<BootNumber>,
     /// Bind mounts, munge's among them
     pub mounts: Vec<Mount>,
     /// Files on the host that it reads; their mounts are in `mounts`
@@ -90,6 +92,15 @@ pub struct Service {
     pub ports: Vec<u16>,
     /// Further programs in its container
     pub companions: Vec<Companion>,
+}
+
+/// A number that is found when the host boots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootNumber {
+    /// How
+    pub rule: Rule,
+    /// The variables that get it
+    pub env: Vec<String>,
 }
 
 /// A bind mount. Both paths are absolute and fit for `--mount`.
@@ -155,6 +166,7 @@ impl Service {
             privileged: decider.flag("privileged", container.privileged.get_ref())?,
             init: decider.flag("init", container.init.get_ref())? && !pid_host,
             env: decider.env(values)?,
+            numbers: decider.numbers(values),
             mounts: decider.mounts(&munge, &files.mounts, values)?,
             files: files.host,
             data: files.data,
@@ -180,6 +192,16 @@ impl Service {
     /// The unit's name: `ldms-agg1.service`.
     pub fn unit(&self) -> String {
         format!("ldms-{}.service", self.name)
+    }
+
+    /// The unit that finds its numbers at boot, if it has such.
+    pub fn numbers_unit(&self) -> Option<String> {
+        (!self.numbers.is_empty()).then(|| format!("ldms-{}-values.service", self.name))
+    }
+
+    /// The file of the booted host that these numbers are in, for the engine's `--env-file`.
+    pub fn numbers_file(&self) -> Option<String> {
+        (!self.numbers.is_empty()).then(|| format!("/run/ldms/{}.env", self.name))
     }
 }
 
@@ -298,11 +320,23 @@ impl Decider<'_> {
         }
         for question in &self.profile.questions {
             let Some(value) = values.get(question.key.get_ref()) else { continue };
+            if let Value::AtBoot(_) = value {
+                continue;
+            }
             for name in &question.env {
                 env.push((name.get_ref().clone(), value.to_string()));
             }
         }
         Ok(env)
+    }
+
+    fn numbers(&self, values: &Values) -> Vec<BootNumber> {
+        let number = |question: &Question| {
+            let Some(Value::AtBoot(rule)) = values.get(question.key.get_ref()) else { return None };
+            let env: Vec<String> = question.env.iter().map(|name| name.get_ref().clone()).collect();
+            (!env.is_empty()).then(|| BootNumber { rule: rule.clone(), env })
+        };
+        self.profile.questions.iter().filter_map(number).collect()
     }
 
     fn args(&self, values: &Values) -> Result<Vec<String>> {

@@ -7,7 +7,7 @@
 mod companion;
 pub mod quote;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
@@ -16,7 +16,7 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
 
 use crate::engine::Kind;
 use crate::error::{Error, Result};
-use crate::service::{Munge, Service};
+use crate::service::{BootNumber, Munge, Service};
 
 /// A unit to be installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,9 @@ pub fn files(
     for service in &services {
         let earlier = services.iter().filter(|other| other.order < service.order);
         let after: Vec<String> = earlier.map(|other| other.unit()).collect();
+        if let Some(name) = service.numbers_unit() {
+            files.push(render("values.service", name, numbers(service))?);
+        }
         files.push(render(&of_engine, service.unit(), values(service, target, after))?);
         for companion in &service.companions {
             let values = companion::values(companion, service, target, templates)?;
@@ -87,7 +90,12 @@ pub fn files(
     for name in ["ldms.target", "ldms.slice"] {
         files.push(render(name, name.into(), context! { unit => name })?);
     }
-    Ok(files)
+    let mut names = BTreeSet::new();
+    match files.iter().find(|file| !names.insert(&file.name)) {
+        None => Ok(files),
+        Some(file) => Err(Error::usage(format!("two units would be called {}", file.name))
+            .remedy("give a service another name: --role NAME=ROLE")),
+    }
 }
 
 /// A file of the bundle's `units/`: its path and its text.
@@ -117,12 +125,30 @@ fn values(service: &Service, target: &Target, after: Vec<String>) -> Value {
         image => argument(image_reference),
         args => Quoted::Arguments(args.clone()).value(),
         after => Quoted::Words(after).value(),
+        values_unit => service.numbers_unit(),
         paths => Quoted::Words(paths).value(),
         no_restart_on => Quoted::Words(codes).value(),
         host_munge => *munge == Munge::Host,
         nofile => service.nofile,
         unlimited_memlock => service.unlimited_memlock,
         stop_timeout => stop_timeout.as_secs(),
+    }
+}
+
+/// The names that the template of the unit that finds numbers may use.
+fn numbers(service: &Service) -> Value {
+    let maps: Vec<String> = service.numbers.iter().filter_map(|n| n.rule.map()).collect();
+    let words = |number: &BootNumber| {
+        let words = number.rule.words().into_iter().chain(number.env.iter().cloned());
+        Quoted::Arguments(words.collect()).value()
+    };
+    context! {
+        unit => service.numbers_unit(),
+        service => &service.name,
+        service_unit => service.unit(),
+        file => Quoted::Arguments(service.numbers_file().into_iter().collect()).value(),
+        numbers => service.numbers.iter().map(words).collect::<Vec<_>>(),
+        paths => Quoted::Words(maps).value(),
     }
 }
 

@@ -309,6 +309,7 @@ fn wanted(version: &str) -> Wanted {
         unit: "ldms-sampler.service".into(),
         image: reference,
         container: "ldms-sampler".into(),
+        needs: Vec::new(),
         uses: vec!["/etc/ldms/sampler.conf".into()],
         ports: vec![411],
         checks: vec![Check::Tcp(check)],

@@ -16,6 +16,7 @@ mod machine;
 mod medium;
 mod munge;
 mod node;
+mod numbers;
 mod prepared;
 mod prompts;
 mod refuse;

@@ -32,6 +32,7 @@ fn an_installation_is_a_conversation_and_is_not_held_twice() {
     step(&mut screen, "sampler  Collects metrics on a compute node (ldmsd)", "\r");
     step(&mut screen, "Transport that ldmsd listens on", "\r");
     step(&mut screen, "Port that ldmsd listens on", "\u{8}\u{8}\u{8}10411\r");
+    step(&mut screen, "compid is 100 (hostname-digits).", "");
     step(&mut screen, "Component ID of this node", "\r");
     // The host's munged is proposed; the copy of a key is the next.
     step(&mut screen, "How does the container reach munge", &format!("{DOWN}\r"));
@@ -47,8 +48,8 @@ fn an_installation_is_a_conversation_and_is_not_held_twice() {
     assert_eq!(ask(&host, 10411)["compid"], "100");
     assert_eq!(
         host.ok("stat --format '%a %u:%g' /etc/ldms/install.toml; cat /etc/ldms/install.toml"),
-        "600 0:0\nengine = \"podman\"\n\n[service.sampler]\nrole = \"sampler\"\ncompid = 100\n\
-         munge = \"key\"\nmunge_gid = 101\nmunge_key = \"/etc/munge/munge.key\"\nmunge_uid = 101\n\
+        "600 0:0\nengine = \"podman\"\n\n[service.sampler]\nrole = \"sampler\"\n\
+         compid = \"hostname-digits\"\nmunge = \"key\"\nmunge_gid = 101\nmunge_key = \"/etc/munge/munge.key\"\nmunge_uid = 101\n\
          port = 10411\nxprt = \"sock\"\n"
     );
     assert_eq!(host.ok("ls /etc/ldms/trusted.d | wc -l"), "1\n");

@@ -32,8 +32,8 @@ fn munge_is_proposed_by_what_is_there() {
     for (socket, key, want) in
         [(true, true, "host"), (true, false, "host"), (false, true, "key"), (false, false, "none")]
     {
-        let names = vec!["n1".into()];
-        let host = Host { name: "n1".into(), names, munge_socket: socket, munge_key: key };
+        let munge = Host { munge_socket: socket, munge_key: key, ..Host::default() };
+        let host = Host { name: "n1".into(), names: vec!["n1".into()], ..munge };
         let settled = settle_with("s", &profile, &host, &[]).unwrap();
         let values = &settled.values["s"];
         assert_eq!(values["munge"], Value::Text(want.into()));

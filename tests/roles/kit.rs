@@ -48,7 +48,8 @@ pub fn image(profile: &Profile) -> ImageEntry {
 
 pub fn host(munge: bool) -> Host {
     let names = vec!["nid00100".into(), "nid00100.cluster7".into()];
-    Host { name: "nid00100.cluster7".into(), names, munge_socket: munge, munge_key: munge }
+    let name = "nid00100.cluster7".into();
+    Host { name, names, munge_socket: munge, munge_key: munge, prepared: None }
 }
 
 pub fn wanted<'a>(name: &'a str, profile: &'a Profile) -> Wanted<'a> {
@@ -80,5 +81,6 @@ pub fn files(services: &[Service], target: &Target) -> Result<Vec<UnitFile>> {
 
 /// The text of a service's unit.
 pub fn unit(service: &Service, target: &Target) -> String {
-    files(std::slice::from_ref(service), target).unwrap().remove(0).text
+    let files = files(std::slice::from_ref(service), target).unwrap();
+    files.into_iter().find(|file| file.name == service.unit()).unwrap().text
 }

@@ -8,6 +8,7 @@ mod document;
 mod files;
 mod hostile;
 mod kit;
+mod numbers;
 mod profiles;
 mod prompts;
 mod running;

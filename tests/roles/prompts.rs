@@ -59,13 +59,16 @@ fn proposals_are_taken_with_enter() {
         "Component ID of this node",
         "How does the container reach munge",
     ] {
+        if prompt == "Component ID of this node" {
+            terminal.exp_string("compid is 100 (hostname-digits).").unwrap();
+        }
         terminal.exp_string(prompt).unwrap();
         terminal.send("\r").unwrap();
         terminal.flush().unwrap();
     }
     for line in [
         "engine docker",
-        "answer compid = 100",
+        "answer compid = hostname-digits",
         "answer munge = host",
         "answer port = 411",
         "answer xprt = sock",
@@ -92,7 +95,8 @@ fn other_answers_are_checked_and_taken() {
     step("a port is a number from 1 to 65535", "\u{8}\u{8}\u{8}\u{8}\u{8}10444\r");
     // This host's name holds no number: the reason is shown, and nothing is proposed.
     step("the host name 'login' holds no number", "");
-    step("Component ID of this node", "7\r");
+    step("Component ID of this node", "prefix:x\r");
+    step("'login' does not begin with 'x'", &format!("{}7\r", "\u{8}".repeat(8)));
     // Without munge on the host, none is proposed: the last of three, as the public key in the
     // image is not offered. The one above it is the private copy.
     step("not at all: no authentication", &format!("{UP}\r"));
