@@ -539,7 +539,16 @@ fn a_needed_unit_has_changed() {
     let mut new = needing("two");
     new.notes.push(Note { about: "watcher.number".into(), what: "is 7".into() });
     let change = plan(&new, Some(&record), &state).unwrap();
-    insta::assert_snapshot!(change.to_string(), @"");
+    insta::assert_snapshot!(change.to_string(), @r"
+    stop     ldms-watcher.service
+    stop     ldms-watcher-values.service
+    replace  /etc/systemd/system/ldms-watcher-values.service (0:0 0644, 3 bytes)
+    reload   systemd
+    start    ldms-watcher-values.service
+    start    ldms-watcher.service
+    await    watcher: running, answering on port 411 (at most 60 s)
+    note: watcher.number is 7
+    ");
     let state = after(state, &change);
     let again = plan(&new, change.record.as_ref(), &state).unwrap();
     assert!(!again.changed && again.notes.is_empty(), "{again}");
