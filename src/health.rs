@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -119,6 +119,12 @@ fn answers(port: u16) -> io::Result<()> {
 /// A server that works, whatever it wants to be asked first: it may redirect, or ask for a
 /// password. A status of 500 and above is a server that cannot.
 fn serves(url: &str) -> Result<(), String> {
+    let address = url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+    let address = address.and_then(|address| address.parse::<SocketAddrV4>().ok());
+    // A socket can be given an address of this host, and no other.
+    if !address.is_some_and(|at| TcpListener::bind((*at.ip(), 0)).is_ok()) {
+        return Err("it is not an address of this host".into());
+    }
     // A redirection may lead to another host: it is an answer, and not followed. What a page
     // holds does not matter, so it is not read.
     let request = minreq::get(url)
@@ -212,8 +218,6 @@ pub fn status(
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
     use super::*;
 
     #[test]
@@ -252,6 +256,10 @@ mod tests {
         let means = "http://127.0.0.1:PORT/a does not work: it answers 500 Internal Server Error";
         assert_eq!(what, means);
         assert!(try_it("LDMS\r\n").is_some());
+        // An address for documents, which no host has.
+        let elsewhere = "http://192.0.2.1:80/";
+        let what = missing(&[Check::Http(elsewhere.into())], None, true).unwrap();
+        assert!(what.ends_with("it is not an address of this host"), "{what}");
     }
 
     #[test]

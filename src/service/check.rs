@@ -1,6 +1,7 @@
 //! What shows that a service works, beyond that its unit is active.
 
 use std::fmt;
+use std::net::SocketAddrV4;
 
 use serde::Serialize;
 
@@ -65,20 +66,19 @@ impl Decider<'_> {
         Ok(checks)
     }
 
-    /// A URL of this very host: nothing is asked of any other.
+    /// A URL without a name to be looked up. Whether its address is one of this very host is seen
+    /// before it is asked: nothing is asked of any other.
     fn url(&self, template: &str) -> Result<String> {
         let url = self.text("a check", template)?;
-        let (port, path) = url
-            .strip_prefix("http://127.0.0.1:")
-            .and_then(|rest| rest.split_once('/'))
-            .unwrap_or_default();
-        let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+        let (address, path) =
+            url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).unwrap_or_default();
+        let is_address = address.parse::<SocketAddrV4>().is_ok_and(|address| address.port() != 0);
         // Beyond these it would have to be encoded.
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-~?=&%+".contains(&b);
-        if is_port && path.bytes().all(plain) {
+        if is_address && path.bytes().all(plain) {
             return Ok(url);
         }
         let shown = url.escape_debug();
-        Err(self.error(format!("the check '{shown}' is not http://127.0.0.1:PORT/PATH")))
+        Err(self.error(format!("the check '{shown}' is not http://IPv4-ADDRESS:PORT/PATH")))
     }
 }

@@ -147,8 +147,13 @@ fn every_role_asks_its_own_questions() {
                 ("Export the stored SOS data", "y"),
                 ("How does the container reach munge", enter),
             ][..],
-            &["compid = 100", "dsosd = true", "munge = host", "port = 411", "storage = /data/ldms"]
-                [..],
+            &[
+                "compid = hostname-digits",
+                "dsosd = true",
+                "munge = host",
+                "port = 411",
+                "storage = /data/ldms",
+            ][..],
         ),
         (
             1,

@@ -165,13 +165,14 @@ fn mistakes_are_told_with_their_line() {
     insta::assert_snapshot!("running-mistakes", told);
     for url in [
         "http://127.0.0.1:80",
-        "http://10.0.0.1:80/",
+        "http://10.0.0.1:80",
+        "http://node1:80/",
         "http://127.0.0.1:0/",
         "http://127.0.0.1:80/a b",
     ] {
         let text = PROFILE.replace("http://127.0.0.1:{{ port }}/login", url);
         let profile = Profile::parse("store", &text).unwrap();
         let error = service("one", &profile, &host(false), &[]).unwrap_err();
-        assert_eq!(error.what(), format!("the check '{url}' is not http://127.0.0.1:PORT/PATH"));
+        assert_eq!(error.what(), format!("the check '{url}' is not http://IPv4-ADDRESS:PORT/PATH"));
     }
 }

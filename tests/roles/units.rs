@@ -42,7 +42,10 @@ fn text_for_each_engine_and_role() {
     ] {
         let service = service(role, &profile(role), &host(true), sets).unwrap();
         for engine in ENGINES {
-            insta::assert_snapshot!(format!("{engine}-{role}"), unit(&service, &target(engine)));
+            let mut files = files(std::slice::from_ref(&service), &target(engine)).unwrap();
+            files.retain(|file| file.name.ends_with(".service"));
+            let texts: Vec<String> = files.into_iter().map(|file| file.text).collect();
+            insta::assert_snapshot!(format!("{engine}-{role}"), texts.join("\n"));
         }
     }
 }

@@ -213,7 +213,7 @@ pub(super) const ROWS: [Row; 28] = [
         given: &[("${HOSTNAME#bitzer}", "17")],
         host: "bitzer17",
         role: "sampler",
-        sets: &["container=samp", NO_MUNGE, "compid=hostname-digits"],
+        sets: &["container=samp", NO_MUNGE, "compid=prefix:bitzer"],
         ..ROW
     },
     Row {
@@ -225,7 +225,7 @@ pub(super) const ROWS: [Row; 28] = [
         given: &[("${HOSTNAME#bitzer}", "17")],
         host: "bitzer17",
         role: "sampler",
-        sets: &["container=samp", "munge=host", "compid=hostname-digits"],
+        sets: &["container=samp", "munge=host", "compid=prefix:bitzer"],
         ..ROW
     },
     Row {
@@ -237,7 +237,7 @@ pub(super) const ROWS: [Row; 28] = [
         given: &[("${HOSTNAME#bitzer}", "17")],
         host: "bitzer17",
         role: "sampler",
-        sets: &["container=samp", KEY, "munge_key=/path/to/munge.key", "compid=hostname-digits"],
+        sets: &["container=samp", KEY, "munge_key=/path/to/munge.key", "compid=prefix:bitzer"],
         differs: &[
             ("-mount /path/to/munge.key -> /etc/munge/munge.key ro", OWNED),
             ("+mount /etc/ldms/munge/munge.key -> /etc/munge/munge.key ro", OWNED),
