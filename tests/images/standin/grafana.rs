@@ -2,8 +2,9 @@
 //!
 //! It draws nothing. It reads its ini and the GF_ variables as the real one does, needs an ini that it can
 //! read, a data directory that it owns and a port that it may take (status 1 otherwise), answers
-//! `/api/health`, keeps dashboards in its data directory, and loads the dsosds plugin only where it
-//! is present and allowed: so a test can prove what an upgrade or a mount keeps.
+//! `/api/health`, keeps dashboards in its data directory and with them the password of admin from its
+//! first start, and loads the dsosds plugin only where it is present and allowed: so a test can prove
+//! what an upgrade or a mount keeps.
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -65,6 +66,7 @@ impl Settings {
 
 struct Server {
     database: String,
+    account: String,
     plugin: &'static str,
     log: Option<String>,
 }
@@ -81,6 +83,21 @@ impl Server {
             None => std::io::stdout().write_all(line.as_bytes()),
         };
     }
+}
+
+/// As HTTP's basic authentication writes a name and a password.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for three in bytes.chunks(3) {
+        let byte = |n: usize| u32::from(three.get(n).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for n in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * n) & 63) as usize];
+            out.push(if n <= three.len() { char::from(letter) } else { '=' });
+        }
+    }
+    out
 }
 
 fn fail(text: &str) -> ! {
@@ -109,8 +126,16 @@ fn main() {
         Ok(m) => fail(&format!("{data} belongs to uid {}, not to uid {me}", m.uid())),
         Err(e) => fail(&format!("{data}: {e}")),
     }
+    let first = fs::metadata(&database).is_err();
     if let Err(e) = fs::OpenOptions::new().create(true).append(true).open(&database) {
         fail(&format!("cannot write {database}: {e}"));
+    }
+    let account = format!("{data}/admin");
+    if first {
+        let password = settings.get("security.admin_password", "admin");
+        if let Err(e) = fs::write(&account, base64(format!("admin:{password}").as_bytes())) {
+            fail(&format!("cannot write {account}: {e}"));
+        }
     }
     let plugins = settings.get("paths.plugins", &format!("{data}/plugins"));
     let allowed = settings.get("plugins.allow_loading_unsigned_plugins", "");
@@ -120,6 +145,7 @@ fn main() {
     let logs = settings.get("paths.logs", "/var/log/grafana");
     let server = Arc::new(Server {
         database,
+        account,
         plugin: match (present, allowed) {
             (true, true) => "loaded",
             (true, false) => "refused: unsigned",
@@ -145,7 +171,7 @@ fn answer(server: &Server, mut stream: TcpStream) -> std::io::Result<()> {
     let mut reader = BufReader::new((&stream).take(2 * BODY as u64));
     let mut request = String::new();
     reader.read_line(&mut request)?;
-    let mut length = 0;
+    let (mut length, mut who) = (0, String::new());
     loop {
         let mut header = String::new();
         if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
@@ -155,6 +181,9 @@ fn answer(server: &Server, mut stream: TcpStream) -> std::io::Result<()> {
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.trim().parse().unwrap_or(0).min(BODY);
             }
+            if name.eq_ignore_ascii_case("authorization") {
+                who = value.trim().to_string();
+            }
         }
     }
     let mut body = vec![0; length];
@@ -163,6 +192,13 @@ fn answer(server: &Server, mut stream: TcpStream) -> std::io::Result<()> {
     let (status, text) = match words[..] {
         ["GET", "/api/health", ..] => {
             ("200 OK", format!("{{\"database\":\"ok\",\"version\":\"{VERSION}\"}}"))
+        }
+        ["GET", "/api/user", ..] => {
+            if who == format!("Basic {}", fs::read_to_string(&server.account)?) {
+                ("200 OK", "{\"login\":\"admin\"}".to_string())
+            } else {
+                ("401 Unauthorized", "{\"message\":\"Unauthorized\"}".to_string())
+            }
         }
         ["GET", "/api/search", ..] => {
             let kept = fs::read_to_string(&server.database)?;
