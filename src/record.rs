@@ -35,6 +35,9 @@ pub struct Record {
     pub engine: Option<Kind>,
     /// The services, in the order in which they start.
     pub services: Vec<ServiceRecord>,
+    /// The commands for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<CommandRecord>,
     /// The files, by their path on the host.
     pub files: BTreeMap<PathBuf, FileRecord>,
     /// Directories that we made, removed once they are empty.
@@ -107,6 +110,20 @@ pub struct ServiceRecord {
     pub stale: bool,
 }
 
+/// A command on this node, in place of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandRecord {
+    /// Its name on this node
+    pub name: String,
+    /// Its role
+    pub role: String,
+    /// Its script, `/usr/local/bin/ldms-NAME`
+    pub path: PathBuf,
+    /// The name of its image in the engine
+    pub image: String,
+}
+
 impl ServiceRecord {
     /// The name of its container.
     pub fn container(&self) -> String {
@@ -140,6 +157,8 @@ pub struct FileRecord {
 pub enum FileKind {
     /// A systemd unit.
     Unit,
+    /// The script of a command.
+    Command,
     /// Configuration: the site's from the first installation on.
     Config,
     /// A key or password: never shown.
@@ -186,6 +205,7 @@ impl Record {
             bundle,
             engine,
             services: Vec::new(),
+            commands: Vec::new(),
             files: BTreeMap::new(),
             dirs: BTreeSet::new(),
             links: BTreeMap::new(),

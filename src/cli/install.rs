@@ -17,6 +17,7 @@ use crate::health::Status;
 use crate::host::Interrupt;
 use crate::install::open::Which;
 use crate::install::{self, Outcome, Report, Request, Session};
+use crate::record::CommandRecord;
 use crate::root::Root;
 
 /// Install container images from a signed bundle and run them under systemd
@@ -320,6 +321,13 @@ fn table(report: &Report, live: bool) -> String {
         if let Some(line) = &service.last_line {
             let _ = writeln!(text, "  said    {}", printable(line));
         }
+    }
+    for CommandRecord { name, role, path, image } in &report.commands {
+        let _ = writeln!(text, "{name}  command {}", path.display());
+        if name != role {
+            let _ = writeln!(text, "  role    {role}");
+        }
+        let _ = writeln!(text, "  image   {image}");
     }
     for note in &report.notes {
         let _ = writeln!(text, "\nnote: {}", printable(note));

@@ -57,6 +57,18 @@ impl Kind {
         }
     }
 
+    /// Flags of `run` for a command, whose container has no name and ends with it.
+    pub fn command_flags(self, command: &Service) -> Vec<String> {
+        let mut flags = container_flags(command);
+        if let Some(files) = command.nofile {
+            flags.push(format!("--ulimit=nofile={files}:{files}"));
+        }
+        if command.unlimited_memlock {
+            flags.push("--ulimit=memlock=-1:-1".into());
+        }
+        flags
+    }
+
     /// Everything after `run` that belongs to the service: flags, image, arguments.
     pub fn run_arguments(self, service: &Service) -> Vec<String> {
         let mut arguments = self.flags(service);
@@ -87,8 +99,15 @@ impl FromStr for Kind {
 
 /// The documented flags, which docker and podman spell alike.
 fn common_flags(service: &Service) -> Vec<String> {
-    let mut flags =
-        vec![format!("--name={}", service.container), format!("--network={}", service.network)];
+    let mut flags = vec![format!("--name={}", service.container)];
+    flags.append(&mut container_flags(service));
+    flags.push(format!("--stop-timeout={}", service.stop_timeout.as_secs()));
+    flags
+}
+
+/// Those that say what a container sees and may do.
+fn container_flags(service: &Service) -> Vec<String> {
+    let mut flags = vec![format!("--network={}", service.network)];
     if service.pid_host {
         flags.push("--pid=host".into());
     }
@@ -101,7 +120,6 @@ fn common_flags(service: &Service) -> Vec<String> {
     flags.extend(service.env.iter().map(|(name, value)| format!("--env={name}={value}")));
     flags.extend(service.numbers_file().map(|file| format!("--env-file={file}")));
     flags.extend(service.mounts.iter().map(mount));
-    flags.push(format!("--stop-timeout={}", service.stop_timeout.as_secs()));
     flags
 }
 

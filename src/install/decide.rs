@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::commands;
 use super::files;
 use super::open::{Opened, TRUSTED};
 use super::{ANSWERS, Request, munge, running};
@@ -21,7 +22,7 @@ use crate::profile::Profile;
 use crate::record::{BundleRecord, FileKind, Record};
 use crate::root::{Attr, Root};
 use crate::service::{Service, check_sources, check_together};
-use crate::unit::{self, OLDEST_SYSTEMD, Target};
+use crate::unit::{self, OLDEST_SYSTEMD, Target, UnitFile};
 
 /// Where the program installs itself.
 const PROGRAM: &str = "/usr/local/sbin/ldms-install";
@@ -98,6 +99,9 @@ pub fn decide(
     warnings.extend(munge::warnings(&roles, &services));
     let has_init = facts.engine(engine).is_some_and(|found| found.init_program);
     warnings.extend(init::settle(&mut services, engine, has_init));
+    services.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
+    let notices = services.iter().filter_map(|service| service.notice.clone()).collect();
+    let (run, services): (Vec<_>, Vec<_>) = services.into_iter().partition(|s| s.command);
 
     let target = Target {
         engine,
@@ -105,8 +109,6 @@ pub fn decide(
         systemd: facts.systemd.unwrap_or(OLDEST_SYSTEMD),
         cgroup_v2: facts.cgroup_v2,
     };
-    let units = unit::files(&services, &target, &bundle.texts("units")?)?;
-
     let manifest = bundle.manifest();
     let mut wanted = Wanted::new(
         BundleRecord {
@@ -119,14 +121,14 @@ pub fn decide(
     );
     wanted.start = request.start;
     wanted.notes = found.into_iter().map(|(about, what)| Note { about, what }).collect();
-    wanted.groups = vec![TARGET.into()];
-    for unit in units {
-        wanted.add_unit(&unit.name, unit.text, &unit.wanted_by);
+    let templates = bundle.texts("units")?;
+    if !services.is_empty() {
+        lay_units(&mut wanted, unit::files(&services, &target, &templates)?);
     }
+    commands::lay(&mut wanted, &run, &target, &templates, root)?;
     own_files(&mut wanted, &answers)?;
     keep_keys(&mut wanted, opened, record, root, ask)?;
     add_images(&mut wanted, &images);
-    services.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
     let mut ports = Vec::new();
     for service in &services {
         let mut uses = munge::copy(&mut wanted, service, root)?;
@@ -138,7 +140,6 @@ pub fn decide(
     }
     let container = |service: &Service| (service.name.clone(), service.container.clone());
     let containers = services.iter().map(container).collect();
-    let notices = services.iter().filter_map(|service| service.notice.clone()).collect();
     Ok(Decided { wanted, ports, containers, warnings, notices })
 }
 
@@ -155,6 +156,13 @@ fn add_images(wanted: &mut Wanted, images: &[&ImageEntry]) {
                 size: image.size,
             });
         }
+    }
+}
+
+fn lay_units(wanted: &mut Wanted, units: Vec<UnitFile>) {
+    wanted.groups = vec![TARGET.into()];
+    for unit in units {
+        wanted.add_unit(&unit.name, unit.text, &unit.wanted_by);
     }
 }
 
@@ -267,6 +275,12 @@ fn wishes(
         .filter(|service| service.companion_of.is_none())
         .map(|service| Wish { name: service.name.clone(), role: service.role.clone() })
         .collect();
+    wishes.extend(
+        record
+            .iter()
+            .flat_map(|record| &record.commands)
+            .map(|command| Wish { name: command.name.clone(), role: command.role.clone() }),
+    );
     let mut asked = Wish::parse_all(&request.roles)?;
     let in_file = sources.wishes();
     if asked.is_empty() && wishes.is_empty() {

@@ -1,6 +1,7 @@
 //! Installing, and the other things done to a node. Everything a run needs is verified before
 //! its first change; nothing here prints or asks except through what it is given.
 
+mod commands;
 mod decide;
 mod files;
 mod munge;
@@ -22,7 +23,7 @@ use crate::host::{Facts, Interrupt, ports};
 use crate::manifest::{ImageEntry, Manifest};
 use crate::plan::{self, Node, Plan, State, Step};
 use crate::progress::Progress;
-use crate::record::Record;
+use crate::record::{CommandRecord, Record};
 use crate::root::{Lock, Root};
 use crate::trust::Signer;
 use open::{Opened, Which};
@@ -337,13 +338,14 @@ pub fn uninstall(root: &Path, dry_run: bool, session: &mut Session<'_>) -> Resul
     Ok(Outcome { changed: plan.changed, dry_run, bundle, signer: None, plan, warnings, notices })
 }
 
-/// The names of the services.
+/// The names of the services and commands.
 fn names(record: &Record) -> Vec<String> {
-    record.services.iter().map(|service| service.name.clone()).collect()
+    let services = record.services.iter().map(|service| &service.name);
+    services.chain(record.commands.iter().map(|command| &command.name)).cloned().collect()
 }
 
 /// What is installed and how it is.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub struct Report {
     /// `NAME-VERSION-RELEASE` of the bundle; none if nothing is installed.
     pub bundle: Option<String>,
@@ -351,6 +353,8 @@ pub struct Report {
     pub engine: Option<Kind>,
     /// Each service.
     pub services: Vec<Status>,
+    /// Each command for people.
+    pub commands: Vec<CommandRecord>,
     /// What is not as it was installed, and what to do.
     pub notes: Vec<String>,
 }
@@ -360,7 +364,7 @@ pub fn status(root: &Path) -> Result<Report> {
     let root = Root::open(root)?;
     apply::refuse_pending(&root)?;
     let Some(record) = Record::load(&root)? else {
-        return Ok(Report { bundle: None, engine: None, services: Vec::new(), notes: Vec::new() });
+        return Ok(Report::default());
     };
     let node = Node::new(&root, record.engine);
     let services = health::status(&root, &record, node.systemd, node.engine)?;
@@ -368,7 +372,8 @@ pub fn status(root: &Path) -> Result<Report> {
     let answers = decide::answers(&root).ok().flatten();
     let notes = answers.map(|(_, answers)| munge::stale_copies(&root, &answers));
     let bundle = Some(record.bundle.title());
-    Ok(Report { bundle, engine: record.engine, services, notes: notes.unwrap_or_default() })
+    let (engine, commands) = (record.engine, record.commands);
+    Ok(Report { bundle, engine, services, commands, notes: notes.unwrap_or_default() })
 }
 
 /// Brings an interrupted run to an end.

@@ -50,6 +50,10 @@ fn client(service: &str) -> Result<(Client, String)> {
 }
 
 fn find<'a>(record: &'a Record, service: &str) -> Result<&'a ServiceRecord> {
+    if let Some(command) = record.commands.iter().find(|command| command.name == service) {
+        return Err(Error::usage(format!("{service} is a command and no service"))
+            .remedy(format!("run it: {}", command.path.display())));
+    }
     record.services.iter().find(|known| known.name == service).ok_or_else(|| {
         let names: Vec<&str> = record.services.iter().map(|known| &*known.name).collect();
         let error = Error::usage(format!("there is no service '{}' here", service.escape_debug()));

@@ -83,7 +83,8 @@ impl Planner<'_> {
             // Already as wanted; whether it is ours the record says. A unit always is, and so is the
             // very program, which the medium's README has people copy where it cannot run.
             Some(Some(there)) if there == digest => {
-                let adopted = matches!(file.kind, FileKind::Unit | FileKind::Program);
+                let adopted =
+                    matches!(file.kind, FileKind::Unit | FileKind::Command | FileKind::Program);
                 if recorded.is_some() || adopted {
                     if attr != Some(file.attr) {
                         self.write(file, digest, size);

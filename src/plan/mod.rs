@@ -161,6 +161,8 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn new(wanted: &'a Wanted, old: Option<&'a Record>, state: &'a State) -> Self {
+        let mut record = Record::new(wanted.bundle.clone(), wanted.engine);
+        record.commands.clone_from(&wanted.commands);
         Planner {
             wanted,
             old,
@@ -169,7 +171,7 @@ impl<'a> Planner<'a> {
             after: Vec::new(),
             notes: Vec::new(),
             conflicts: Vec::new(),
-            record: Record::new(wanted.bundle.clone(), wanted.engine),
+            record,
             needed: BTreeSet::new(),
             written: BTreeSet::new(),
             reload: false,

@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::engine::Kind;
 use crate::health::Check;
 use crate::munge::Proof;
-use crate::record::{BundleRecord, FileKind};
+use crate::record::{BundleRecord, CommandRecord, FileKind};
 use crate::root::Attr;
 
 /// Where an administrator's units are, and where enabling makes its links.
@@ -35,6 +35,8 @@ pub struct Wanted {
     pub images: Vec<WantedImage>,
     /// Services in the order in which they start.
     pub services: Vec<WantedService>,
+    /// Commands for people, recorded as they are.
+    pub commands: Vec<CommandRecord>,
     /// Units to start after the services: the target that stands for all of them.
     pub groups: Vec<String>,
     /// Services shall run when it is done, where there is a systemd that runs.
@@ -142,6 +144,7 @@ impl Wanted {
             links: Vec::new(),
             images: Vec::new(),
             services: Vec::new(),
+            commands: Vec::new(),
             groups: Vec::new(),
             start: true,
             notes: Vec::new(),

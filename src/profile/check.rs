@@ -46,6 +46,7 @@ impl Profile {
             names.question(question)?;
         }
         names.container(self)?;
+        self.check_command(source)?;
         self.check_files(&names)?;
         for mount in &self.mounts {
             names.condition(mount.when.as_ref())?;
@@ -73,6 +74,19 @@ impl Profile {
 }
 
 impl Profile {
+    /// What belongs to services alone.
+    fn check_command(&self, source: &Source) -> Result<()> {
+        let check = self.checks.first().map(|check| check.span().start);
+        let port = self.ports.first().map(|port| port.tcp.span().start);
+        let other = self.munge.is_some() || !self.companions.is_empty();
+        let odd = check.or(port).or(other.then_some(0));
+        match odd.filter(|_| self.command.is_some()) {
+            None => Ok(()),
+            Some(place) => Err(source
+                .error(place, "a command has no [munge], [[check]], [[port]] and [[companion]]")),
+        }
+    }
+
     /// `[[config]]`, `[[secret]]`, `[[data]]` and the notice.
     fn check_files(&self, names: &Names) -> Result<()> {
         for rule in &self.configs {

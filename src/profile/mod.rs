@@ -44,6 +44,8 @@ pub struct Profile {
     pub order: u32,
     /// How its container is run.
     pub container: Container,
+    /// It is no service: people run it, at a terminal.
+    pub command: Option<CommandTable>,
     /// Whether and how munge reaches the container; without it, not at all.
     pub munge: Option<MungeTable>,
     /// What the administrator is asked, or may say; the common questions stand at the end.
@@ -157,6 +159,12 @@ pub struct MungeTable {
     pub none_note: Option<Spanned<String>>,
 }
 
+/// `[command]`: a command `ldms-SERVICE` is installed in place of a unit. It runs a container of
+/// its own in the current directory, with what is typed behind `args`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandTable {}
+
 /// `[[mount]]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -218,6 +226,9 @@ impl Common {
         Source { name: "the common questions".into(), text }.read()
     }
 }
+
+/// The key of the question for the container's name.
+const CONTAINER: &str = "container";
 
 impl Profile {
     /// Reads the profile of a role; `text` is `profiles/ROLE.toml`, out of the signed bundle.
@@ -289,6 +300,10 @@ impl Profile {
     /// The common questions as far as this role has them.
     fn common_questions(&self) -> Result<Vec<Question>> {
         let Common { mut question, mut munge, moment: _ } = Common::read()?;
+        if self.command.is_some() {
+            // Each run has a container of its own.
+            question.retain(|question| question.key.get_ref() != CONTAINER);
+        }
         let Some(MungeTable { modes, .. }) = &self.munge else { return Ok(question) };
         if !modes.is_empty() {
             for question in munge.iter_mut().filter(|q| !q.choices.is_empty()) {

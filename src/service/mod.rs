@@ -45,6 +45,8 @@ pub struct Service {
     pub role: String,
     /// One line for people.
     pub description: String,
+    /// It is no service but a command for people.
+    pub command: bool,
     /// Smaller numbers start first.
     pub order: u32,
     /// The name under which the engine knows the image.
@@ -158,9 +160,13 @@ impl Service {
             name: name.into(),
             role: profile.role.clone(),
             description: format!("LDMS {name}: {}", profile.summary.get_ref()),
+            command: profile.command.is_some(),
             order: profile.order,
             image_reference: image.reference(),
-            container: decider.text("container", "{{ container }}")?,
+            container: match values.get("container") {
+                Some(name) => name.to_string(),
+                None => format!("ldms-{name}"),
+            },
             network: decider.text("network", container.network.get_ref())?,
             pid_host,
             privileged: decider.flag("privileged", container.privileged.get_ref())?,
@@ -217,7 +223,7 @@ pub fn check_together(services: &[Service]) -> Result<()> {
                 let remedy = format!("give one of them another: --set {}.port=PORT", one.name);
                 return refuse(format!("both want port {port}"), &remedy);
             }
-            if one.container == other.container {
+            if one.container == other.container && !one.command && !other.command {
                 let remedy = format!("give one another: --set {}.container=NAME", one.name);
                 return refuse(format!("both want the container {}", one.container), &remedy);
             }

@@ -4,6 +4,7 @@
 //! plain setting, a [`Quoted`] knows its own sort of place, and anything else is refused. So text
 //! from a person or a profile cannot leave its place, whatever a template does with it.
 
+pub mod command;
 mod companion;
 pub mod quote;
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail")]
 
 mod answers;
+mod commands;
 mod config;
 mod document;
 mod files;
