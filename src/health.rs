@@ -122,7 +122,7 @@ fn serves(url: &str) -> Result<(), String> {
     let address = url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
     let address = address.and_then(|address| address.parse::<SocketAddrV4>().ok());
     // A socket can be given an address of this host, and no other.
-    if !address.is_some_and(|at| TcpListener::bind((*at.ip(), 0)).is_ok()) {
+    if address.is_none_or(|at| TcpListener::bind((*at.ip(), 0)).is_err()) {
         return Err("it is not an address of this host".into());
     }
     // A redirection may lead to another host: it is an answer, and not followed. What a page
