@@ -28,25 +28,39 @@ impl Medium {
     /// which takes ten seconds; a new key is made each time.
     pub fn get() -> &'static Self {
         static MEDIUM: OnceLock<Medium> = OnceLock::new();
-        MEDIUM.get_or_init(|| {
-            let dist = Path::new(REPOSITORY).join("target/dist");
-            let images = Path::new(REPOSITORY).join("target/images/small");
-            let mut made_of = Vec::new();
-            for path in [dist.join("ldms-pack"), dist.join("ldms-install"), images.join(".stamp")] {
-                made_of.extend(fs::read(&path).unwrap_or_else(|e| {
-                    panic!("{}: {e}\nrun these tests with: make host-test", path.display())
-                }));
-            }
-            fs::create_dir_all(CACHE).unwrap();
-            // Another test process may be at it.
-            let lock = File::create(Path::new(CACHE).join("lock")).unwrap();
-            let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e).unwrap();
-            let whole = Path::new(CACHE).join(Digest::of(&made_of).hex());
-            if !whole.exists() {
-                pack(&dist.join("ldms-pack"), &images, &whole);
-            }
-            Medium { dir: whole.join("medium"), keys: whole.join("keys") }
-        })
+        MEDIUM.get_or_init(|| Self::make(CACHE, None))
+    }
+
+    /// The same with the tests' own profiles beside the product's.
+    pub fn with_test_profiles() -> &'static Self {
+        static MEDIUM: OnceLock<Medium> = OnceLock::new();
+        let profiles = Path::new(REPOSITORY).join("tests/host/profiles");
+        MEDIUM.get_or_init(|| Self::make(&format!("{CACHE}-test-profiles"), Some(&profiles)))
+    }
+
+    /// The medium in `cache`, which is packed anew if it is made of anything else.
+    fn make(cache: &str, profiles: Option<&Path>) -> Self {
+        let dist = Path::new(REPOSITORY).join("target/dist");
+        let images = Path::new(REPOSITORY).join("target/images/small");
+        let mut made_of = Vec::new();
+        for path in [dist.join("ldms-pack"), dist.join("ldms-install"), images.join(".stamp")] {
+            made_of.extend(fs::read(&path).unwrap_or_else(|e| {
+                panic!("{}: {e}\nrun these tests with: make host-test", path.display())
+            }));
+        }
+        let own = profiles.iter().flat_map(|path| fs::read_dir(path).unwrap());
+        let own: BTreeSet<PathBuf> = own.map(|entry| entry.unwrap().path()).collect();
+        made_of.extend(own.iter().flat_map(|path| fs::read(path).unwrap()));
+        let cache = Path::new(cache);
+        fs::create_dir_all(cache).unwrap();
+        // Another test process may be at it.
+        let lock = File::create(cache.join("lock")).unwrap();
+        let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e).unwrap();
+        let whole = cache.join(Digest::of(&made_of).hex());
+        if !whole.exists() {
+            pack(&dist.join("ldms-pack"), &images, profiles, cache, &whole);
+        }
+        Medium { dir: whole.join("medium"), keys: whole.join("keys") }
     }
 
     /// The bundle's file name.
@@ -56,8 +70,8 @@ impl Medium {
 }
 
 /// Packs a medium into `whole`, which only appears when all of it is there.
-fn pack(program: &Path, images: &Path, whole: &Path) {
-    for entry in fs::read_dir(CACHE).unwrap() {
+fn pack(program: &Path, images: &Path, profiles: Option<&Path>, cache: &Path, whole: &Path) {
+    for entry in fs::read_dir(cache).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             fs::remove_dir_all(path).unwrap(); // of other programs, or half made
@@ -72,6 +86,7 @@ fn pack(program: &Path, images: &Path, whole: &Path) {
     run(Command::new(program)
         .args(["build", "--version", "4.4.4", "--from"])
         .arg(images)
+        .args(profiles.iter().flat_map(|path| [Path::new("--profiles"), path]))
         .arg("--key")
         .arg(keys.join("ldms.key"))
         .arg("--output")
