@@ -129,10 +129,13 @@ mod tests {
     use crate::manifest::{ImageEntry, Origin, Owner};
     use crate::profile::Profile;
 
+    const NUMBER: &str = "[[question]]\nkey = \"compid\"\nask = \"?\"\ntype = \"host-number\"\n\
+                          default = \"hostname-digits\"\nenv = [\"COMPID\"]\n";
+
     /// Of a role with these lines, what is said and what is proven.
     fn decided(lines: &str, sets: &[&str]) -> (Vec<String>, Option<Proof>) {
         let text = format!(
-            "summary = \"T\"\nimage = \"a/b\"\n{lines}\n[container]\nnetwork = \"pasta\"\npid = \"host\"\ninit = true\nenv = {{ TOKEN = \"secret\" }}\nargs = [\"-x\"]\n"
+            "summary = \"T\"\nimage = \"a/b\"\n{lines}\n[container]\nnetwork = \"pasta\"\npid = \"host\"\ninit = true\nenv = {{ TOKEN = \"secret\" }}\nargs = [\"-x\"]\n{NUMBER}"
         );
         let profile = Profile::parse("watcher", &text).unwrap();
         let image = ImageEntry {
@@ -187,8 +190,9 @@ mod tests {
     }
 
     #[test]
-    fn the_throwaway_container_has_the_services_mounts_and_none_of_its_secrets() {
-        let (_, proof) = decided("munge = {}", &["munge=key"]);
+    fn the_throwaway_container_has_the_services_mounts_and_nothing_that_is_not_there_yet() {
+        // A number of the boot is in a file that only the service's start makes.
+        let (_, proof) = decided("munge = {}", &["munge=key", "compid-at=boot"]);
         let proof = proof.unwrap();
         assert_eq!(
             proof.flags,
