@@ -20,5 +20,6 @@ mod numbers;
 mod prepared;
 mod prompts;
 mod refuse;
+mod roles;
 mod sources;
 mod state;
