@@ -20,6 +20,7 @@ mod numbers;
 mod prepared;
 mod prompts;
 mod refuse;
+mod roles;
 mod running;
 mod sources;
 mod state;

@@ -56,7 +56,7 @@ fn files_as_templates_give_them() {
 /// What an answer may hold that means something to YAML, JSON or Python comes back as it went in.
 #[test]
 fn answers_come_back_from_the_formats_own_readers() {
-    let nasty = r##"a"b':[c]\#{{x}}%d"##;
+    let nasty = r#"a"b':[c]\#{{x}}%d"#;
     let quoted = shell_words::quote(nasty);
     let json = made(
         "aggregator",

@@ -52,7 +52,7 @@ const ALWAYS: [(&str, &str, &str); 14] = [
 #[test]
 fn every_documented_command_can_be_had() {
     let mut general = BTreeSet::new();
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     for row in &ROWS {
         let profile = profile(row.role);
         let host = Host { name: row.host.into(), ..crate::kit::host(false) };
@@ -79,14 +79,14 @@ fn every_documented_command_can_be_had() {
             if found != listed {
                 let unlisted: Vec<_> = found.difference(&listed).collect();
                 let idle: Vec<_> = listed.difference(&found).collect();
-                wrong += &format!(
-                    "{} ({engine})\n  differs: {unlisted:?}\n  does not differ: {idle:?}\n",
+                wrong.push(format!(
+                    "{} ({engine})\n  differs: {unlisted:?}\n  does not differ: {idle:?}",
                     row.place
-                );
+                ));
             }
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     for (role, start, why) in ALWAYS {
         assert!(general.contains(&(role, start)), "no unit has '{start}' ({role}: {why}) any more");
     }

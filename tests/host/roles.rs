@@ -1,0 +1,144 @@
+//! Every role on one host, with each engine: up with the files that the installer writes, each
+//! stopped in a moment, and what they keep outliving their containers.
+
+use crate::machine::{Kind, Machine, TRIXIE_DOCKER, TRIXIE_PODMAN};
+use crate::node::{ask, host, wait};
+
+const ROLES: [&str; 5] = ["sampler", "aggregator", "maestro", "ui", "grafana"];
+
+const INSTALL: &str = "/media/ldms/ldms-install --pubkey /media/keys/ldms.pub --yes \
+    --role sampler,aggregator,maestro,ui,grafana --set aggregator.port=412 \
+    --set maestro.aggregator_port=412 --set dsosd=yes --set admin_password=SESAME";
+
+/// What a server of the host answers: status line, headers, body.
+#[track_caller]
+fn http(host: &Machine, port: u16, method: &str, path: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.0\r\nHost: nid00100\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    );
+    host.write("/run/request", request.as_bytes());
+    host.ok(&format!("exec 3<>/dev/tcp/127.0.0.1/{port}; cat /run/request >&3; timeout 10 cat <&3"))
+}
+
+fn query(host: &Machine) -> String {
+    let body = r#"{"targets": [{"container": "ldms"}]}"#;
+    let answer = http(host, 80, "POST", "/grafana/query", "", body);
+    assert!(answer.contains(r#""container": "/storage/ldms""#), "{answer}");
+    assert!(answer.contains(r#""hosts": ["nid00100"]"#), "{answer}");
+    answer
+}
+
+fn admin(host: &Machine, credentials: &str) -> String {
+    http(host, 3000, "GET", "/api/user", &format!("Authorization: Basic {credentials}\r\n"), "")
+}
+
+fn everything_works(host: &Machine) {
+    assert_eq!(ask(host, 411)["compid"], "100");
+    let aggregator = ask(host, 412);
+    assert_eq!((aggregator["compid"].as_str(), aggregator["init"].as_str()), ("100", "systemd"));
+    // maestro has read the file that it was given: it visits both.
+    for port in [411, 412] {
+        let line = format!("nid00100:{port} compid=100");
+        wait(host, 20, &format!("journalctl -b -u ldms-maestro | grep -qF '{line}'"));
+    }
+    wait(host, 20, "systemctl is-active ldms-aggregator-dsosd; pidof dsosd");
+    let health = http(host, 3000, "GET", "/api/health", "", "");
+    assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+    let plugin = http(host, 3000, "GET", "/api/plugins/dsosds", "", "");
+    assert!(plugin.contains(r#""state":"loaded""#), "{plugin}");
+    host.ok("journalctl -b -u ldms-grafana | grep -q 'HTTP Server Listen'");
+    // admin:SESAME, and the password that everybody knows.
+    assert!(admin(host, "YWRtaW46U0VTQU1F").starts_with("HTTP/1.1 200"));
+    assert!(admin(host, "YWRtaW46YWRtaW4=").starts_with("HTTP/1.1 401"));
+}
+
+fn every_role(kind: Kind) {
+    let host = host(kind, "nid00100").boot();
+    let said = host.ok(&format!("{INSTALL} 2>&1"));
+    for line in [
+        "http://nid00100:3000/",
+        "ssh -L 127.0.0.1:3000:127.0.0.1:3000 LOGIN_NODE",
+        "ssh -L 127.0.0.1:3000:127.0.0.1:3000 nid00100",
+        "ssh -L 127.0.0.1:8080:127.0.0.1:80 nid00100",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    everything_works(&host);
+    assert!(query(&host).contains(r#""queries": 1,"#));
+    http(&host, 3000, "POST", "/api/dashboards/db", "", r#"{"uid":"kept"}"#);
+    host.ok("echo collected > /var/lib/ldms/aggregator/set");
+
+    // Secrets are in their files and nowhere else: not in units, the record, the journal.
+    let secret = host.ok("cat /etc/ldms/ui/secret-key");
+    assert!(secret.trim().len() >= 50, "{secret}");
+    for secret in ["SESAME", secret.trim()] {
+        let found = host.run(&format!(
+            "grep -rlF -e '{secret}' /etc /var/lib/ldms-install; journalctl -b | grep -F '{secret}'"
+        ));
+        let files: Vec<&str> = found.stdout.lines().collect();
+        assert!(
+            matches!(files[..], ["/etc/ldms/grafana/admin-password" | "/etc/ldms/ui/secret-key"]),
+            "{files:?}"
+        );
+    }
+
+    // Each stops in a moment, though the entries of two are deaf to SIGTERM.
+    for role in ROLES.iter().rev() {
+        let script = format!(
+            "t=$(date +%s%N); systemctl stop ldms-{role}; echo $((($(date +%s%N) - t) / 1000000))"
+        );
+        let took: u64 = host.ok(&script).trim().parse().unwrap();
+        assert!(took < 2000, "{role} took {took} ms to stop");
+    }
+    assert_eq!(host.ok("systemctl list-units --no-legend --state=active 'ldms-*'"), "");
+    host.ok("systemctl start ldms.target");
+    wait(
+        &host,
+        60,
+        "for r in sampler aggregator maestro ui grafana aggregator-dsosd; do
+                         systemctl is-active ldms-$r; done; : </dev/tcp/127.0.0.1/3000
+                     : </dev/tcp/127.0.0.1/80",
+    );
+    everything_works(&host);
+    assert!(query(&host).contains(r#""queries": 2,"#));
+
+    // What they keep outlives them.
+    host.ok("ldms-install uninstall --yes");
+    host.ok(INSTALL);
+    everything_works(&host);
+    assert!(query(&host).contains(r#""queries": 3,"#));
+    assert!(http(&host, 3000, "GET", "/api/search", "", "").contains("kept"));
+    assert_eq!(host.ok("cat /var/lib/ldms/aggregator/set"), "collected\n");
+}
+
+#[test]
+fn every_role_in_podman() {
+    every_role(TRIXIE_PODMAN);
+}
+
+#[test]
+fn every_role_in_docker() {
+    every_role(TRIXIE_DOCKER);
+}
+
+#[test]
+fn two_aggregators_and_one_with_a_file_in_place_of_maestro() {
+    let host = host(TRIXIE_PODMAN, "nid00100").boot();
+    let install = "/media/ldms/ldms-install --pubkey /media/keys/ldms.pub --yes \
+                   --role agg1=aggregator --role agg2=aggregator";
+    let refused = host.run(install);
+    assert_eq!(refused.status, 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains("agg1 and agg2 both want port 411"), "{}", refused.stderr);
+    host.ok(&format!(
+        "{install} --set agg2.port=412 --set agg2.storage=/srv/second \
+         --set agg2.storage_mode=0750 --set agg2.configured_by=file --set agg2.samplers=nid00007"
+    ));
+    for (port, config) in [(411, "-"), (412, "# What this ldmsd fetches and keeps")] {
+        let answer = ask(&host, port);
+        assert!(answer["config"].starts_with(config), "{answer:?}");
+    }
+    let mode = "stat --format '%a %u:%g' /var/lib/ldms/agg1 /srv/second";
+    assert_eq!(host.ok(mode), "755 0:0\n750 0:0\n");
+    host.ok("grep -q '^prdcr_add name=nid00007 ' /etc/ldms/agg2/ldmsd.conf");
+}
