@@ -87,7 +87,7 @@ pub struct Outcome {
 /// Nothing is left under the bundle's name then.
 pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Outcome> {
     let texts = Texts::gather(request.profiles.as_deref())?;
-    let wanted = &wanted(&request.only, &texts.images()?);
+    let wanted = &wanted(&request.only, &texts.images());
     recipe::scratch(&request.options.scratch)?;
     medium::check_installer(&request.installer, None)?;
     let images = images::gather(&request.sources, wanted, &request.options, progress)?;

@@ -9,7 +9,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
-use serde::Deserialize;
 
 use crate::config;
 use crate::error::{Error, Kind, Result};
@@ -19,8 +18,7 @@ use crate::profile::{Profile, is_service_name};
 
 static PROFILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/profiles");
 static UNITS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/units");
-static BUNDLE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/bundle");
-const CONTENTS: &str = include_str!("../bundle/contents.toml");
+static CONFIG: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/bundle/config");
 
 /// Most bytes of one text.
 const LIMIT: u64 = 1 << 20;
@@ -31,13 +29,6 @@ const FOLDERS: [&str; 3] = ["profiles", "units", "config"];
 /// What a site's folder may hold, for messages.
 const WHAT_FITS: &str =
     "profiles are called ROLE.toml, and templates of configuration files lie in the folder config";
-
-/// `bundle/contents.toml`
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Contents {
-    images: Vec<String>,
-}
 
 /// All texts of one bundle. One that exists can be packed.
 #[derive(Debug)]
@@ -69,11 +60,8 @@ impl Texts {
     /// `Usage`: what is wrong with a file of the site's, with its line.
     pub fn gather(site: Option<&Path>) -> Result<Self> {
         let mut texts = BTreeMap::new();
-        let config = BUNDLE.get_dir("config");
-        for (folder, dir) in
-            [("profiles", Some(&PROFILES)), ("units", Some(&UNITS)), ("config", config)]
-        {
-            for file in dir.into_iter().flat_map(Dir::files) {
+        for (folder, dir) in [("profiles", &PROFILES), ("units", &UNITS), ("config", &CONFIG)] {
+            for file in dir.files() {
                 let name = file.path().file_name().unwrap_or_default().to_string_lossy();
                 let content = file.contents_utf8().ok_or_else(|| {
                     Error::failed("this program's own text is not UTF-8").at(file.path().display())
@@ -131,18 +119,15 @@ impl Texts {
         format!("{file}:{}", before.matches('\n').count() + 1)
     }
 
-    /// The images that a whole bundle has: those of its roles in their order, then those that
-    /// have none yet.
-    pub fn images(&self) -> Result<Vec<String>> {
-        let Contents { images: more } = toml::from_str(CONTENTS)
-            .map_err(|e| Error::failed("contents.toml is malformed").because(e))?;
+    /// The images that a whole bundle has: those of its roles in their order.
+    pub fn images(&self) -> Vec<String> {
         let mut images = Vec::new();
-        for name in self.profiles.iter().map(|profile| profile.image.get_ref()).chain(&more) {
+        for name in self.profiles.iter().map(|profile| profile.image.get_ref()) {
             if !images.contains(name) {
                 images.push(name.clone());
             }
         }
-        Ok(images)
+        images
     }
 
     /// The members that hold them, in the bundle's order.
@@ -224,7 +209,7 @@ mod tests {
     #[test]
     fn what_it_was_built_with_can_be_packed() {
         let texts = Texts::gather(None).unwrap();
-        assert_eq!(texts.images().unwrap().len(), 6);
+        assert_eq!(texts.images().len(), 6);
         assert!(texts.of_site().is_empty());
         let members: Vec<String> = texts.members().into_iter().map(|(name, _)| name).collect();
         let place = |folder: &str| members.iter().position(|name| name.starts_with(folder));
@@ -241,7 +226,7 @@ mod tests {
         fs::write(path(".mine.toml.swp"), "x").unwrap();
         let texts = Texts::gather(Some(folder.path())).unwrap();
         assert_eq!(texts.of_site(), ["config/site.ini", "profiles/mine.toml"]);
-        assert_eq!(texts.images().unwrap()[0], "site/image");
+        assert_eq!(texts.images()[0], "site/image");
         let members = texts.members();
         let last = members.last().unwrap();
         assert_eq!(last, &("config/site.ini".to_owned(), b"[a]\n".to_vec()));
@@ -254,7 +239,7 @@ mod tests {
         fs::write(path(&format!("{}.toml", replaced.role)), PROFILE).unwrap();
         let texts = Texts::gather(Some(folder.path())).unwrap();
         assert_eq!(texts.profiles.len(), before.profiles.len() + 1);
-        assert!(!texts.images().unwrap().contains(replaced.image.get_ref()));
+        assert!(!texts.images().contains(replaced.image.get_ref()));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod again;
 mod bed;
+mod commands;
 mod docker;
 mod failing;
 mod install;
