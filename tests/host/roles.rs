@@ -69,12 +69,12 @@ fn every_role(kind: Kind) {
     http(&host, 3000, "POST", "/api/dashboards/db", "", r#"{"uid":"kept"}"#);
     host.ok("echo collected > /var/lib/ldms/aggregator/set");
 
-    // Secrets are in their files and nowhere else: not in units, the record, the journal.
+    // Secrets are in their files and nowhere else: not in units, the record, the journals of services.
     let secret = host.ok("cat /etc/ldms/ui/secret-key");
     assert!(secret.trim().len() >= 50, "{secret}");
     for secret in ["SESAME", secret.trim()] {
         let found = host.run(&format!(
-            "grep -rlF -e '{secret}' /etc /var/lib/ldms-install; journalctl -b | grep -F '{secret}'"
+            "grep -rlF -e '{secret}' /etc /var/lib/ldms-install; journalctl -b -u 'ldms*' | grep -F '{secret}'"
         ));
         let files: Vec<&str> = found.stdout.lines().collect();
         assert!(
