@@ -72,7 +72,7 @@ fn come_and_go(node: &Node) {
     let [agg, dsosd, conductor] = times("ExecMainStartTimestampMonotonic");
     assert!(agg < dsosd && agg < conductor, "{agg} {dsosd} {conductor}");
     node.ok("systemctl stop ldms.target");
-    wait(host, 20, "! systemctl is-active ldms-agg");
+    wait(host, 20, "test $(systemctl show --value -p ActiveState ldms-agg) = inactive");
     let [agg, dsosd, conductor] = times("InactiveEnterTimestampMonotonic");
     assert!(dsosd < agg && conductor < agg, "{agg} {dsosd} {conductor}");
     assert_eq!(host.ok("systemctl --failed --no-legend"), "");
