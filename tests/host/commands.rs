@@ -130,7 +130,7 @@ fn a_sites_own_roles_are_installed() {
     fs::write(profiles.join("config/note.txt"), "I am {{ service }} on {{ host.name }}\n").unwrap();
     let added = r#"
         summary = "Shows a note"
-        image = "ovishpc/ldms-samp"
+        image = "ovishpc/ldms-dev"
         [command]
         [container]
         args = ["cat", "/note"]
@@ -144,7 +144,7 @@ fn a_sites_own_roles_are_installed() {
     let medium = folder.path().join("medium");
     let keys = &Medium::get().keys;
     let output = Command::new(repository.join("target/dist/ldms-pack"))
-        .args(["build", "--only", "ldms-samp", "--version", "4.4.4", "--from"])
+        .args(["build", "--only", "ldms-samp,ldms-dev", "--version", "4.4.4", "--from"])
         .arg(repository.join("target/images/small"))
         .arg("--key")
         .arg(keys.join("ldms.key"))
@@ -160,6 +160,6 @@ fn a_sites_own_roles_are_installed() {
     host.ok(&INSTALL.replace("sampler", "sampler,note"));
     assert_eq!(ask(&host, 10411)["compid"], "100");
     assert_eq!(host.ok("cd /srv; ldms-note"), "I am note on nid00100\n");
-    let absent = ends(&host, 2, &format!("{DEV} --set dev.network=host"));
-    assert!(absent.stderr.contains("ovishpc/ldms-dev"), "{}", absent.stderr);
+    let absent = ends(&host, 2, &INSTALL.replace("sampler", "maestro"));
+    assert!(absent.stderr.contains("needs the image ovishpc/ldms-maestro"), "{}", absent.stderr);
 }
