@@ -2,7 +2,7 @@
 //! stopped in a moment, and what they keep outliving their containers.
 
 use crate::machine::{Kind, Machine, TRIXIE_DOCKER, TRIXIE_PODMAN};
-use crate::node::{ask, host, wait};
+use crate::node::{ask, ends, host, wait};
 
 const ROLES: [&str; 5] = ["sampler", "aggregator", "maestro", "ui", "grafana"];
 
@@ -53,6 +53,41 @@ fn everything_works(host: &Machine) {
     assert!(admin(host, "YWRtaW46YWRtaW4=").starts_with("HTTP/1.1 401"));
 }
 
+/// What the site edits stays, and the service that has it mounted is restarted by the next run; a
+/// file of its own is checked before anything happens.
+fn configuration_is_the_sites(host: &Machine) {
+    let has = |text: &str, part: &str| assert!(text.contains(part), "no {part:?} in:\n{text}");
+    let started = |role: &str| {
+        let unit = format!("ldms-{role}");
+        host.ok(&format!("systemctl show --value -p ExecMainStartTimestampMonotonic {unit}"))
+    };
+    let file = "/etc/ldms/maestro/ldms_cfg.yaml";
+    let (maestro, sampler) = (started("maestro"), started("sampler"));
+    host.ok(&format!("echo '# our own' >>{file}"));
+    has(&host.ok("ldms-install status"), &format!("changed {file} since it was started"));
+    let run = host.ok("cd /media/ldms && ldms-install --yes 2>&1");
+    has(&run, "restart  ldms-maestro.service");
+    has(&run, &format!("{file} was edited here and is kept"));
+    assert_ne!(started("maestro"), maestro);
+    assert_eq!(started("sampler"), sampler);
+    host.ok("podman exec ldms-maestro grep -q 'our own' /etc/ldms_cfg.yaml ||
+             docker exec ldms-maestro grep -q 'our own' /etc/ldms_cfg.yaml");
+    let unchanged = || {
+        let again = host.ok("cd /media/ldms && ldms-install --json");
+        has(&again, r#""changed": false"#);
+    };
+    unchanged();
+    assert!(!host.ok("ldms-install status").contains("changed"));
+
+    host.write("/root/own.yaml", b"daemons: [\n");
+    let broken = "cd /media/ldms && ldms-install --yes --set maestro.ldms_cfg=/root/own.yaml";
+    let broken = ends(host, 2, broken);
+    has(&broken.stderr, "/root/own.yaml: it is not YAML");
+    unchanged();
+    // Back to what the installer writes: the edited file is in the way only until it is gone.
+    host.ok(&format!("rm {file} && cd /media/ldms && ldms-install --yes"));
+}
+
 fn every_role(kind: Kind) {
     let host = host(kind, "nid00100").boot();
     let said = host.ok(&format!("{INSTALL} 2>&1"));
@@ -82,6 +117,8 @@ fn every_role(kind: Kind) {
             "{files:?}"
         );
     }
+
+    configuration_is_the_sites(&host);
 
     // Each stops in a moment, though the entries of two are deaf to SIGTERM.
     for role in ROLES.iter().rev() {
