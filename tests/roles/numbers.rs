@@ -274,6 +274,13 @@ fn names() -> impl Strategy<Value = String> {
     prop_oneof![3 => "[a-z]{0,3}[0-9]{1,6}[a-z]{0,1}", 1 => "[0-9]{18,22}", 3 => pieces]
 }
 
+/// Some shells' `echo` would make line ends of these, and the journal would tell two faults.
+#[test]
+fn backslashes_are_told_as_they_are() {
+    agree(&Rule::Prefix("\\c\\n\\0".into()), "nid7", "");
+    agree(&Rule::Digits, "n\\nid", "");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
 
