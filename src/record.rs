@@ -161,8 +161,10 @@ pub enum FileKind {
     Command,
     /// Configuration: the site's from the first installation on.
     Config,
-    /// A key or password: never shown.
+    /// A password or the like, which the data made with it needs: never shown.
     Secret,
+    /// A private copy of a key that the site has, too: never shown.
+    Key,
     /// The installer itself: a copy of the program that last installed something.
     Program,
     /// The answers: the program's own notes, rewritten with every run.

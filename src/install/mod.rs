@@ -23,7 +23,7 @@ use crate::host::{Facts, Interrupt, ports};
 use crate::manifest::{ImageEntry, Manifest};
 use crate::plan::{self, Node, Plan, State, Step};
 use crate::progress::Progress;
-use crate::record::{CommandRecord, Record};
+use crate::record::{CommandRecord, FileKind, Record};
 use crate::root::{Lock, Root};
 use crate::trust::Signer;
 use open::{Opened, Which};
@@ -313,7 +313,9 @@ pub fn uninstall(root: &Path, dry_run: bool, session: &mut Session<'_>) -> Resul
     }
     let record = need_record(&root)?;
     let node = Node::new(&root, record.engine);
-    let plan = plan::removal(&record, &[], &State::look_for_removal(&node, &record)?);
+    // Data stays, and with it what opens it.
+    let plan =
+        plan::removal(&record, &[FileKind::Secret], &State::look_for_removal(&node, &record)?);
     let mut warnings = Vec::new();
     if let Some(lock) = &lock {
         let question = format!("Remove {}", names(&record).join(", "));

@@ -70,7 +70,7 @@ pub fn copy(wanted: &mut Wanted, service: &Service, root: &Root) -> Result<Vec<P
             path: copy.clone(),
             content: Content::CopyOf(source),
             attr: Attr { mode: 0o600, uid: owner.uid, gid: owner.gid },
-            kind: FileKind::Secret,
+            kind: FileKind::Key,
         });
     }
     Ok(vec![copy])

@@ -224,6 +224,11 @@ impl Planner<'_> {
                 if Some(*digest) == file.digest);
             if keep.contains(&file.kind) {
                 self.record.files.insert(path.clone(), file.clone());
+                let what = match file.kind {
+                    FileKind::Secret => "stays with the data that was made with it",
+                    _ => "stays",
+                };
+                self.notes.push(Note::on(path, what));
             } else if unedited {
                 let step = Step::RemoveFile { path: path.clone(), before: self.held(path) };
                 // The program goes last of all: until then somebody may need it to recover.

@@ -1,6 +1,7 @@
 //! Plans as a person reads them, for each state a host can be in.
 
 mod companions;
+mod needed;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +32,7 @@ fn wanted(config: &str) -> Wanted {
         path: "/etc/ldms/munge/munge.key".into(),
         content: Content::CopyOf("/etc/munge/munge.key".into()),
         attr: Attr { mode: 0o600, uid: 101, gid: 101 },
-        kind: FileKind::Secret,
+        kind: FileKind::Key,
     });
     wanted.dirs.push(WantedDir { path: "/etc/ldms/munge".into(), attr: Attr::root(0o700) });
     wanted.images.push(WantedImage {
@@ -271,7 +272,10 @@ fn what_is_kept_keeps_its_directory() {
     state.entries.insert("/etc/ldms/munge".into(), vec!["munge.key".into(), "notes".into()]);
     let plan = removal(&record, &[FileKind::Config], &state);
     let text = plan.to_string();
-    assert!(!text.contains(CONFIG) && !text.contains("rmdir    /etc/ldms\n"), "{text}");
+    assert!(
+        !text.contains(&format!("remove   {CONFIG}")) && !text.contains("rmdir    /etc/ldms\n"),
+        "{text}"
+    );
     assert!(text.contains("remove   /etc/ldms/munge/munge.key\n"), "{text}");
     assert!(text.contains("note: /etc/ldms/munge is not empty, so it stays\n"), "{text}");
 }
@@ -521,35 +525,4 @@ fn munge_is_proven_for_what_is_about_to_start_and_for_nothing_else() {
         let plan = plan.unwrap();
         assert!(!words(&plan).contains(&"prove".to_owned()), "{plan}");
     }
-}
-
-/// A unit that a service needs ends with the service and runs anew before it, by steps that can
-/// be undone.
-#[test]
-fn a_needed_unit_has_changed() {
-    let needing = |text: &str| {
-        let mut wanted = wanted("one");
-        wanted.add_unit::<&str>("ldms-watcher-values.service", text.into(), &[]);
-        wanted.services[0].needs.push("ldms-watcher-values.service".into());
-        wanted
-    };
-    let first = plan(&needing("one"), None, &bare()).unwrap();
-    let (state, record) = (after(bare(), &first), first.record.unwrap());
-    assert!(!plan(&needing("one"), Some(&record), &state).unwrap().changed);
-    let mut new = needing("two");
-    new.notes.push(Note { about: "watcher.number".into(), what: "is 7".into() });
-    let change = plan(&new, Some(&record), &state).unwrap();
-    insta::assert_snapshot!(change.to_string(), @r"
-    stop     ldms-watcher.service
-    stop     ldms-watcher-values.service
-    replace  /etc/systemd/system/ldms-watcher-values.service (0:0 0644, 3 bytes)
-    reload   systemd
-    start    ldms-watcher-values.service
-    start    ldms-watcher.service
-    await    watcher: running, answering on port 411 (at most 60 s)
-    note: watcher.number is 7
-    ");
-    let state = after(state, &change);
-    let again = plan(&new, change.record.as_ref(), &state).unwrap();
-    assert!(!again.changed && again.notes.is_empty(), "{again}");
 }

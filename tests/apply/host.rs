@@ -277,7 +277,7 @@ fn wanted(version: &str) -> Wanted {
     let config = Content::Text(format!("version {version}"));
     file("/etc/ldms/sampler.conf", config, 0o644, FileKind::Config);
     let key = Content::CopyOf("/etc/munge/munge.key".into());
-    file("/etc/ldms/munge/munge.key", key, 0o600, FileKind::Secret);
+    file("/etc/ldms/munge/munge.key", key, 0o600, FileKind::Key);
     let answers = Content::Text(format!("compid = {version}"));
     file("/etc/ldms/install.toml", answers, 0o600, FileKind::Answers);
     let program = Content::Text(format!("program {version}"));

@@ -16,7 +16,7 @@ fn a_port_that_another_program_has_is_noticed_before_anything_is_done() {
     wait(&host, 10, "ss -ltn | grep ':411 '");
     let clash = ends(&host, 4, INSTALL);
     assert!(
-        clash.stderr.contains("another program already listens on port 411 of 'sampler'"),
+        clash.stderr.contains("already listens: port 411 of 'sampler' by perl (process "),
         "{}",
         clash.stderr
     );
