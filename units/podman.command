@@ -19,6 +19,7 @@ esac
 tty=
 if [ -t 0 ] && [ -t 1 ]; then tty=-t; fi
 
+unset CONTAINER_HOST CONTAINER_CONNECTION
 exec {{ program }} run --rm -i $tty --pull=never --log-driver=none \
     {{ flags }} \
     --mount "type=bind,source=$PWD,target=$PWD" --workdir "$PWD" \

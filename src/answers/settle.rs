@@ -82,6 +82,10 @@ fn settle_one(
         };
         if !question.applies(&scope).map_err(in_profile)? {
             scope.insert(key.clone(), Jinja::from(()));
+            // It may have a meaning again, and is not to be asked for then.
+            if let Some(value) = given.0.get(key).filter(|_| question.kind != Type::Secret) {
+                recorded.insert(key.clone(), value.clone());
+            }
             continue;
         }
         let secret = question.kind == Type::Secret;
@@ -342,9 +346,10 @@ fn refuse_idle_sets(wanted: &[Wanted], sources: &Sources, settled: &Settled) -> 
     for set in &sources.sets {
         let used = wanted.iter().filter(|service| set.is_for(service)).any(|service| {
             // An empty answer is one, too, but no value.
-            let said = settled.answers.service.get(service.name).map(|said| &said.values);
+            let asks_nothing = set.value.trim().is_empty()
+                && service.profile.question(&set.key).is_some_and(|question| question.optional);
             let values = settled.values.get(service.name);
-            [said, values].iter().flatten().any(|v| v.contains_key(&set.key))
+            asks_nothing || values.is_some_and(|values| values.contains_key(&set.key))
         });
         if !used {
             let when = wanted

@@ -118,7 +118,10 @@ pub(super) fn undo(
         failures.extend(restart.iter().filter_map(|unit| systemd.stop(unit).err()));
         reload = !restart.is_empty();
     } else {
-        restart.retain(|unit| begin.up.contains(unit));
+        // Stopping one unit may have taken others along.
+        if !restart.is_empty() {
+            restart = begin.up.iter().cloned().collect();
+        }
     }
     for act in acts.iter().rev() {
         match undo_one(node, begin, act, progress) {

@@ -40,6 +40,12 @@ pub struct Arguments {
     install: Install,
 }
 
+/// What is left to do for a prepared root.
+const LATER: &str = "
+On each host, after its first boot, the images are loaded from the medium:
+  ldms-install load --bundle FILE
+";
+
 const EXAMPLES: &str = include_str!("../../packaging/help/install.txt");
 
 #[derive(Subcommand)]
@@ -90,6 +96,9 @@ struct Install {
     /// Answer a question: for all services, or for one with SERVICE.KEY
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// With munge=image-key: use the key in the image, which everybody has
+    #[arg(long)]
+    accept_insecure_munge_key: bool,
     /// Take answers from a file like /etc/ldms/install.toml
     #[arg(long, value_name = "FILE")]
     answers: Option<PathBuf>,
@@ -232,12 +241,16 @@ impl Install {
         let mut ask = asker(self.yes || self.json);
         let interrupt = Interrupt::watch()?;
         let bars = Bars::new(self.json);
+        let mut set = self.set;
+        if self.accept_insecure_munge_key {
+            set.push("accept-insecure-munge-key=true".into());
+        }
         let request = Request {
             root: self.place.root,
             which: self.bundles.which(),
             roles: self.role,
             engine: self.engine,
-            set: self.set,
+            set,
             answers: self.answers,
             start: !self.no_start,
             dry_run: self.dry_run,
@@ -259,7 +272,12 @@ impl Install {
         let notices =
             outcome.notices.iter().map(|notice| format!("\n{}\n", printable(notice.trim())));
         let notices: String = notices.collect();
-        print(&format!("{} is installed\n\n{}{notices}", outcome.bundle, table(&report, live)))
+        let later = if live { "" } else { LATER };
+        print(&format!(
+            "{} is installed\n\n{}{later}{notices}",
+            outcome.bundle,
+            table(&report, live)
+        ))
     }
 }
 

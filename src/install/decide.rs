@@ -97,7 +97,8 @@ pub fn decide(
     check_together(&services)?;
     munge::check_socket(&services, root, facts)?;
     warnings.extend(munge::warnings(&roles, &services));
-    let has_init = facts.engine(engine).is_some_and(|found| found.init_program);
+    // A prepared root may get its engine later, and its init program with it.
+    let has_init = facts.engine(engine).map_or(!root.is_live(), |found| found.init_program);
     warnings.extend(init::settle(&mut services, engine, has_init));
     services.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
     let notices = services.iter().filter_map(|service| service.notice.clone()).collect();
@@ -133,10 +134,11 @@ pub fn decide(
     for service in &services {
         let mut uses = munge::copy(&mut wanted, service, root)?;
         let proof = munge::proof(service, engine, root, facts)?;
-        uses.extend(files::lay(&mut wanted, service, root)?);
+        let (reads, writes) = files::lay(&mut wanted, service, root)?;
+        uses.extend(reads);
         warnings.extend(files::foreign_data(service, record, root)?);
         ports.extend(service.ports.iter().map(|port| (service.name.clone(), *port)));
-        wanted.services.extend(running::wanted(service, uses, proof));
+        wanted.services.extend(running::wanted(service, uses, writes, proof));
     }
     let container = |service: &Service| (service.name.clone(), service.container.clone());
     let containers = services.iter().map(container).collect();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::plan::{Content, Wanted, WantedDir, WantedFile};
+use crate::profile::Format;
 use crate::record::{FileKind, Record};
 use crate::root::{Attr, Look, Root};
 use crate::service::{DataDir, HostFile, Service, Source};
@@ -14,50 +15,70 @@ use crate::service::{DataDir, HostFile, Service, Source};
 /// its own.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// Adds the files and directories of a service; gives the files that it reads when it starts.
-pub fn lay(wanted: &mut Wanted, service: &Service, root: &Root) -> Result<Vec<PathBuf>> {
+/// Adds the files and directories of a service; gives the files that it reads when it starts, and
+/// of these those that it may write to itself.
+pub fn lay(
+    wanted: &mut Wanted,
+    service: &Service,
+    root: &Root,
+) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     for dir in &service.data {
         wanted.dirs.push(WantedDir { path: dir.path.clone().into(), attr: dir.attr });
     }
-    let mut uses = Vec::new();
+    let (mut reads, mut writes) = (Vec::new(), Vec::new());
     for file in &service.files {
         let path = PathBuf::from(&file.path);
-        let (content, kind) = content(service, file, root)?;
+        let content =
+            content(file, root).map_err(|e| e.within(&format!("service {}", service.name)))?;
+        let kind = if file.format.is_some() { FileKind::Config } else { FileKind::Secret };
         wanted.files.push(WantedFile { path: path.clone(), content, attr: file.attr, kind });
-        uses.push(path);
+        if file.writable { &mut writes } else { &mut reads }.push(path);
     }
-    Ok(uses)
+    Ok((reads, writes))
 }
 
-fn content(service: &Service, file: &HostFile, root: &Root) -> Result<(Content, FileKind)> {
+/// What a file shall hold. What is there, edited or not, is checked as well: a service is not
+/// restarted with a file that it cannot read.
+fn content(file: &HostFile, root: &Root) -> Result<Content> {
     let there = Path::new(&file.path);
-    Ok(match &file.source {
-        Source::Text(text) => (Content::Text(text.clone()), FileKind::Config),
-        Source::Given(text) => (Content::Secret(text.clone()), FileKind::Secret),
-        Source::Random(_) if root.exists(there)? => {
-            (Content::CopyOf(there.into()), FileKind::Secret)
+    let held = root.read(there)?;
+    if let (Some(format), Some(bytes)) = (file.format, &held) {
+        check(format, bytes, there, root)?;
+    }
+    Ok(match (&file.source, held) {
+        (Source::Text(text), _) => Content::Text(text.clone()),
+        (Source::Given(text), Some(held)) if text.as_bytes() == held => Content::Kept,
+        (Source::Given(_), Some(_)) if file.once.is_some() => {
+            let instead = file.once.clone().unwrap_or_default();
+            return Err(Error::usage("it is there already, and another would have no effect")
+                .at(root.path(there).display())
+                .remedy(format!("change it where it is used: {instead}")));
         }
-        Source::Random(length) => (Content::Secret(random(*length)?), FileKind::Secret),
-        Source::Site { path, format } => {
+        (Source::Given(text), _) => Content::Secret(text.clone()),
+        (Source::Random(_), Some(_)) => Content::Kept,
+        (Source::Random(length), None) => Content::Secret(random(*length)?),
+        (Source::Site(path), held) => {
             let own = Path::new(path);
-            let Some(bytes) = root.read(own)? else {
-                // Brought on a medium that is gone, perhaps: what was made of it stays.
-                if root.exists(there)? {
-                    return Ok((Content::CopyOf(there.into()), FileKind::Config));
+            match (root.read(own)?, held) {
+                (Some(bytes), _) => {
+                    check(file.format.unwrap_or_default(), &bytes, own, root)?;
+                    Content::CopyOf(own.into())
                 }
-                return Err(Error::host("there is no such file")
-                    .at(root.path(own).display())
-                    .within(&format!("service {}", service.name))
-                    .remedy("name the file with its whole path on this host"));
-            };
-            config::check(*format, &bytes).map_err(|why| {
-                Error::usage(why)
-                    .at(root.path(own).display())
-                    .within(&format!("service {}", service.name))
-                    .remedy("mend the file; nothing was changed")
-            })?;
-            (Content::CopyOf(own.into()), FileKind::Config)
+                // Brought on a medium that is gone, perhaps: what was made of it stays.
+                (None, Some(_)) => Content::Kept,
+                (None, None) => {
+                    return Err(Error::host("there is no such file")
+                        .at(root.path(own).display())
+                        .remedy("name the file with its whole path on this host"));
+                }
+            }
         }
+    })
+}
+
+fn check(format: Format, bytes: &[u8], path: &Path, root: &Root) -> Result<()> {
+    config::check(format, bytes).map_err(|why| {
+        Error::usage(why).at(root.path(path).display()).remedy("mend the file; nothing was changed")
     })
 }
 

@@ -185,7 +185,10 @@ fn check_containers(
 ) -> Result<()> {
     let Some(engine) = node.engine else { return Ok(()) };
     for (service, container) in wanted {
-        let ours = record.is_some_and(|r| r.services.iter().any(|s| s.name == *service));
+        let ours = record.is_some_and(|record| {
+            let same = record.services.iter().any(|known| known.container() == *container);
+            same && record.engine == Some(engine.kind())
+        });
         if !ours && engine.has_container(container)? {
             return Err(Error::host(format!(
                 "there is a container {container} already, which the service {service} would replace"

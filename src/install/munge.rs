@@ -61,19 +61,47 @@ pub fn warnings(roles: &[Role], services: &[Service]) -> Vec<String> {
 pub fn copy(wanted: &mut Wanted, service: &Service, root: &Root) -> Result<Vec<PathBuf>> {
     let Munge::Key { source, copy, owner } = &service.munge else { return Ok(Vec::new()) };
     let (source, copy) = (PathBuf::from(source), PathBuf::from(copy));
-    key::check(root, &source, &service.name, *owner)?;
+    // A key that was brought on a medium may be gone with it: its copy serves on.
+    let content = if !root.exists(&source)? && root.exists(&copy)? {
+        Content::Kept
+    } else {
+        key::check(root, &source, &service.name, *owner)?;
+        Content::CopyOf(source)
+    };
     if let Some(folder) = copy.parent() {
+        check_folder(root, folder)?;
         wanted.dirs.push(WantedDir { path: folder.into(), attr: Attr::root(0o700) });
     }
     if !wanted.files.iter().any(|file| file.path == copy) {
         wanted.files.push(WantedFile {
             path: copy.clone(),
-            content: Content::CopyOf(source),
+            content,
             attr: Attr { mode: 0o600, uid: owner.uid, gid: owner.gid },
             kind: FileKind::Key,
         });
     }
     Ok(vec![copy])
+}
+
+/// A directory of ours that was there before us, or was changed since: whoever can write to it
+/// can put another key in the place of the copy.
+fn check_folder(root: &Root, folder: &Path) -> Result<()> {
+    let own = nix::unistd::geteuid().as_raw();
+    for dir in folder.ancestors().take(2) {
+        let private = if dir == folder { 0o077 } else { 0o022 };
+        if let Look::Directory { attr } = root.look(dir)?
+            && (attr.mode & private != 0 || ![0, own].contains(&attr.uid))
+        {
+            let mode = 0o777 & !private;
+            let shown = root.path(dir).display().to_string();
+            return Err(Error::host(format!(
+                "others have rights here ({attr}): no key is put there"
+            ))
+            .at(&shown)
+            .remedy(format!("chown root {shown} && chmod {mode:04o} {shown}")));
+        }
+    }
+    Ok(())
 }
 
 /// What is to be proven for a service before it starts. A key that is the host's own, or the

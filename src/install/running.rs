@@ -8,7 +8,12 @@ use crate::service::{Check, Service};
 
 /// The service, which reads the files `uses` at its start and whose munge is proven first, and the
 /// companions in its container, in the order in which they start.
-pub fn wanted(service: &Service, uses: Vec<PathBuf>, proof: Option<Proof>) -> Vec<WantedService> {
+pub fn wanted(
+    service: &Service,
+    uses: Vec<PathBuf>,
+    writes: Vec<PathBuf>,
+    proof: Option<Proof>,
+) -> Vec<WantedService> {
     let itself = WantedService {
         name: service.name.clone(),
         role: service.role.clone(),
@@ -18,6 +23,7 @@ pub fn wanted(service: &Service, uses: Vec<PathBuf>, proof: Option<Proof>) -> Ve
         container: service.container.clone(),
         needs: service.numbers_unit().into_iter().collect(),
         uses,
+        writes,
         ports: service.ports.clone(),
         checks: service.checks.clone(),
         start_timeout: service.start_timeout,
@@ -29,6 +35,7 @@ pub fn wanted(service: &Service, uses: Vec<PathBuf>, proof: Option<Proof>) -> Ve
         unit: companion.unit(),
         needs: Vec::new(),
         uses: Vec::new(),
+        writes: Vec::new(),
         ports: Vec::new(),
         checks: vec![Check::Running],
         proof: None,

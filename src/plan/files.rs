@@ -51,6 +51,10 @@ impl Planner<'_> {
             let (digest, size) = match &file.content {
                 Content::Text(text) => (Digest::of(text.as_bytes()), text.len() as u64),
                 Content::Secret(text) => (Digest::of(text.as_bytes()), 0),
+                Content::Kept => {
+                    self.kept_file(file);
+                    continue;
+                }
                 Content::CopyOf(path) | Content::Input(path) => {
                     *self.state.sources.get(path).ok_or_else(|| {
                         Error::failed("nobody has looked at it").at(path.display())
@@ -60,6 +64,13 @@ impl Planner<'_> {
             self.file(file, digest, size);
         }
         Ok(())
+    }
+
+    /// A file that is to stay as it is, whoever has written it.
+    fn kept_file(&mut self, file: &WantedFile) {
+        let known = self.old.and_then(|r| r.files.get(&file.path)).cloned();
+        let unknown = FileRecord { kind: file.kind, digest: None, attr: file.attr, offered: None };
+        self.record.files.insert(file.path.clone(), known.unwrap_or(unknown));
     }
 
     /// One wanted file: written, kept with the new one beside it, or left as it is.
@@ -86,7 +97,10 @@ impl Planner<'_> {
                 let adopted =
                     matches!(file.kind, FileKind::Unit | FileKind::Command | FileKind::Program);
                 if recorded.is_some() || adopted {
-                    if attr != Some(file.attr) {
+                    // A configuration file's mode is the site's as its content is.
+                    let same = file.kind == FileKind::Config
+                        && known.is_some_and(|known| known.attr == file.attr);
+                    if attr != Some(file.attr) && !same {
                         self.write(file, digest, size);
                     }
                     entry.offered = None;

@@ -46,6 +46,8 @@ impl Planner<'_> {
         };
         let units = old.units();
         let (services, groups) = units.split_at(old.services.len());
+        // Without a start what such a unit takes along would stay down.
+        let groups = if self.starts() { groups } else { &[] };
         for unit in services.iter().rev().chain(groups.iter().rev()) {
             if !stays(unit) && !self.state.unit(unit).is_down() {
                 self.steps.push(Step::Stop { unit: unit.clone() });
@@ -139,7 +141,7 @@ impl Planner<'_> {
         );
         let units = || std::iter::once(&service.unit).chain(&service.needs);
         self.written.iter().any(|p| units().any(|unit| p.ends_with(unit)))
-            || service.uses.iter().any(|p| self.written.contains(p))
+            || service.uses.iter().chain(&service.writes).any(|p| self.written.contains(p))
             || before.is_some_and(|b| b.stale || b.image != service.image)
             || self.state.outdated.contains(&service.unit)
             || loads

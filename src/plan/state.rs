@@ -96,7 +96,7 @@ impl State {
         }
         for file in wanted.iter().flat_map(|w| &w.files) {
             let (path, bytes) = match &file.content {
-                Content::Text(_) | Content::Secret(_) => continue,
+                Content::Text(_) | Content::Secret(_) | Content::Kept => continue,
                 content @ (Content::CopyOf(path) | Content::Input(path)) => {
                     (path, content.read(root)?)
                 }
@@ -158,6 +158,7 @@ impl Content {
     pub fn read(&self, root: &Root) -> Result<Vec<u8>> {
         match self {
             Content::Text(text) | Content::Secret(text) => Ok(text.clone().into_bytes()),
+            Content::Kept => Err(Error::failed("is to stay as it is, and not to be written")),
             Content::CopyOf(path) => root
                 .read(path)?
                 .ok_or_else(|| Error::host("is not there").at(root.path(path).display())),

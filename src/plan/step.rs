@@ -144,7 +144,7 @@ impl fmt::Display for Step {
                 write!(f, "{verb:<8} {} ({attr}, ", path.display())?;
                 match content {
                     Content::Text(_) => write!(f, "{size} bytes)"),
-                    Content::Secret(_) => write!(f, "{content})"),
+                    Content::Secret(_) | Content::Kept => write!(f, "{content})"),
                     Content::CopyOf(_) | Content::Input(_) => {
                         write!(f, "{size} bytes, {content})")
                     }

@@ -51,6 +51,7 @@ fn wanted(config: &str) -> Wanted {
         container: "ldms-watcher".into(),
         needs: Vec::new(),
         uses: vec![CONFIG.into(), "/etc/ldms/munge/munge.key".into()],
+        writes: Vec::new(),
         ports: vec![411],
         checks: vec![Check::Running, Check::Tcp(411)],
         start_timeout: Duration::from_secs(60),

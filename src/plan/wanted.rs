@@ -65,6 +65,9 @@ pub enum Content {
     Text(String),
     /// This text, which nobody may see, nor how long it is.
     Secret(String),
+    /// What is there already: such as a password, or a file whose origin was on a medium that is
+    /// gone. Whose it is, ours or the site's, stays as it was.
+    Kept,
     /// What the host's own file at this path holds, read when it is written: a key.
     CopyOf(PathBuf),
     /// What this file of the machine we run on holds, whatever the root: the program itself.
@@ -123,6 +126,9 @@ pub struct WantedService {
     pub needs: Vec<String>,
     /// Files and keys that it reads at its start: if one changes it is restarted
     pub uses: Vec<PathBuf>,
+    /// Files that it reads at its start and may write to itself: only our own change to one
+    /// restarts it
+    pub writes: Vec<PathBuf>,
     /// TCP ports it listens on
     pub ports: Vec<u16>,
     /// What shows that it works
@@ -178,6 +184,7 @@ impl fmt::Display for Content {
         match self {
             Content::Text(_) => f.write_str("text"),
             Content::Secret(_) => f.write_str("secret"),
+            Content::Kept => f.write_str("as it is"),
             Content::CopyOf(path) | Content::Input(path) => {
                 write!(f, "copy of {}", path.display())
             }

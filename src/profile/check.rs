@@ -45,6 +45,12 @@ impl Profile {
         for question in of_files {
             names.question(question)?;
         }
+        for key in self.container.reserved.values() {
+            if !names.known.contains(key) {
+                let what = format!("reserved: there is no question {key}");
+                return Err(source.error(0, what));
+            }
+        }
         names.container(self)?;
         self.check_command(source)?;
         self.check_files(&names)?;
@@ -101,6 +107,9 @@ impl Profile {
             names.file(&rule.file, &rule.target, rule.owned(), rule.when.as_ref())?;
         }
         for rule in &self.secrets {
+            if let Some(once) = &rule.once {
+                names.template(once)?;
+            }
             if rule.length < 16 {
                 let what = "a random secret has at least 16 characters";
                 return Err(names.source.error(rule.key.span().start, what));

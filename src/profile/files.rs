@@ -86,6 +86,8 @@ pub struct SecretRule {
     pub file: Template,
     /// Absolute path in the container.
     pub target: Template,
+    /// It counts for new data only: what to do instead of giving another one later.
+    pub once: Option<Template>,
     /// Characters of a random one.
     #[serde(default = "long")]
     pub length: u8,

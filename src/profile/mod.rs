@@ -101,6 +101,9 @@ pub struct Container {
     /// The entrypoint splits its arguments anew, so that none may hold a space or a glob.
     #[serde(default)]
     pub flattens_args: bool,
+    /// Options that another question decides, with its key: they may not be among further words.
+    #[serde(default)]
+    pub reserved: BTreeMap<String, String>,
     /// Limit of open files.
     pub nofile: Option<u64>,
     /// No limit of locked memory.

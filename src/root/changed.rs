@@ -18,14 +18,18 @@ impl Root {
     ) -> Result<Vec<PathBuf>> {
         let Some(time) = time else { return Ok(Vec::new()) };
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let since = (i128::from(since.as_secs()), i128::from(since.subsec_nanos()));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let [since, now] =
+            [since, now].map(|t| (i128::from(t.as_secs()), i128::from(t.subsec_nanos())));
         let mut changed = Vec::new();
         for path in files {
             let Some(file) = self.open_file(path)? else { continue };
             let meta = file.metadata().map_err(|e| {
                 Error::host("cannot look at it").at(self.path(path).display()).because(e)
             })?;
-            if (i128::from(meta.ctime()), i128::from(meta.ctime_nsec())) > since {
+            let at = (i128::from(meta.ctime()), i128::from(meta.ctime_nsec()));
+            // What the clock has yet to reach was written before it was set back.
+            if at > since && at <= now {
                 changed.push(path.clone());
             }
         }

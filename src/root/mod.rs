@@ -269,7 +269,7 @@ impl Root {
             Err(Errno::EEXIST) if self.is_directory(path)? => return Ok(false),
             Err(e) => return Err(self.fails(path, "cannot make the directory", e)),
         }
-        let made = openat(&dir, name, READ_DIR, Mode::empty())
+        let made = openat(&dir, name, READ_DIR | OFlag::O_NOFOLLOW, Mode::empty())
             .map(File::from)
             .map_err(|e| self.fails(path, "cannot open the directory", e))
             .and_then(|made| {

@@ -19,6 +19,12 @@ pub struct HostFile {
     pub source: Source,
     /// Owner and mode
     pub attr: Attr,
+    /// What sort of file it must be; none for a secret
+    pub format: Option<Format>,
+    /// The container may write to it.
+    pub writable: bool,
+    /// What to do instead of giving another secret where there is one: it would have no effect
+    pub once: Option<String>,
 }
 
 /// Where a file's content comes from.
@@ -27,12 +33,7 @@ pub enum Source {
     /// A template of the bundle.
     Text(String),
     /// A file of the site's own at this path of the host.
-    Site {
-        /// Absolute path
-        path: String,
-        /// What sort of file it must be
-        format: Format,
-    },
+    Site(String),
     /// What the administrator has just said; never shown.
     Given(String),
     /// What is there already, or else something random of so many characters.
@@ -44,7 +45,7 @@ impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Source::Text(text) => write!(f, "{} bytes", text.len()),
-            Source::Site { path, .. } => f.write_str(path),
+            Source::Site(path) => f.write_str(path),
             Source::Given(_) => f.write_str("given"),
             Source::Random(length) => write!(f, "{length} random characters"),
         }
@@ -84,7 +85,7 @@ impl Decider<'_> {
             let (path, target) = self.places(name, &rule.file, &rule.target)?;
             let read_only = !self.flag("writable", rule.writable.get_ref())?;
             let source = if let Some(own) = values.get(name) {
-                Source::Site { path: own.to_string(), format: rule.format }
+                Source::Site(own.to_string())
             } else {
                 let template = rule.template.get_ref();
                 config::render(template, rule.format, &self.scope, templates)
@@ -92,7 +93,14 @@ impl Decider<'_> {
                     .map_err(|e| e.within(&format!("service {}", self.service)))?
             };
             files.mounts.push(Mount { source: path.clone(), target, read_only });
-            files.host.push(HostFile { path, source, attr: self.attr(name, &rule.owned())? });
+            files.host.push(HostFile {
+                path,
+                source,
+                attr: self.attr(name, &rule.owned())?,
+                format: Some(rule.format),
+                writable: !read_only,
+                once: None,
+            });
         }
         for rule in &self.profile.secrets {
             if !self.applies(rule.when.as_ref())? {
@@ -103,7 +111,17 @@ impl Decider<'_> {
             let given = values.get(name).map(|value| Source::Given(value.to_string()));
             let source = given.unwrap_or(Source::Random(rule.length));
             files.mounts.push(Mount { source: path.clone(), target, read_only: true });
-            files.host.push(HostFile { path, source, attr: self.attr(name, &rule.owned())? });
+            files.host.push(HostFile {
+                path,
+                source,
+                attr: self.attr(name, &rule.owned())?,
+                format: None,
+                writable: false,
+                once: match &rule.once {
+                    Some(once) => Some(self.text(name, once.get_ref())?),
+                    None => None,
+                },
+            });
         }
         for rule in &self.profile.data {
             if !self.applies(rule.when.as_ref())? {

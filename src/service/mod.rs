@@ -220,7 +220,11 @@ pub fn check_together(services: &[Service]) -> Result<()> {
                 Err(Error::usage(format!("{} and {} {what}", other.name, one.name)).remedy(remedy))
             };
             if let Some(port) = one.ports.iter().find(|port| other.ports.contains(port)) {
-                let remedy = format!("give one of them another: --set {}.port=PORT", one.name);
+                let remedy = format!(
+                    "give one of them another with --set SERVICE.KEY=PORT (often {}.port); where a \
+                     role's port is fixed, the host can have it once",
+                    one.name
+                );
                 return refuse(format!("both want port {port}"), &remedy);
             }
             if one.container == other.container && !one.command && !other.command {
@@ -345,6 +349,19 @@ impl Decider<'_> {
         self.profile.questions.iter().filter_map(number).collect()
     }
 
+    /// An option that an answer decides would decide the same a second time, unseen.
+    fn refuse_reserved(&self, words: &[String]) -> Result<()> {
+        for (option, key) in &self.profile.container.reserved {
+            if let Some(word) = words.iter().find(|word| word.starts_with(option.as_str())) {
+                let word = word.escape_debug();
+                return Err(self
+                    .error(format!("the argument '{word}' is for the answer {key} to decide"))
+                    .remedy(format!("give --set {}.{key}=… instead", self.service)));
+            }
+        }
+        Ok(())
+    }
+
     fn args(&self, values: &Values) -> Result<Vec<String>> {
         let mut args = Vec::new();
         for argument in &self.profile.container.args {
@@ -357,7 +374,10 @@ impl Decider<'_> {
             }
             for word in words {
                 match template::sole_name(word).and_then(|name| values.get(name)) {
-                    Some(Value::Words(words)) => args.extend(words.iter().cloned()),
+                    Some(Value::Words(words)) => {
+                        self.refuse_reserved(words)?;
+                        args.extend(words.iter().cloned());
+                    }
                     _ => args.push(self.text("an argument", word)?),
                 }
             }

@@ -311,6 +311,7 @@ fn wanted(version: &str) -> Wanted {
         container: "ldms-sampler".into(),
         needs: Vec::new(),
         uses: vec!["/etc/ldms/sampler.conf".into()],
+        writes: Vec::new(),
         ports: vec![411],
         checks: vec![Check::Tcp(check)],
         start_timeout: Duration::from_millis(300),

@@ -92,9 +92,7 @@ fn files_come_from_templates_and_answers() {
 fn what_is_optional_may_stay_away() {
     let service = decided(&["port=81", "settings=/root/mine.yaml"]);
     assert!(service.data.is_empty());
-    assert!(
-        matches!(&service.files[0].source, Source::Site { path, .. } if path == "/root/mine.yaml")
-    );
+    assert!(matches!(&service.files[0].source, Source::Site(path) if path == "/root/mine.yaml"));
     assert!(mounts(&service).contains(&"/etc/ldms/kept/keeper.yaml:/etc/keeper.yaml".to_owned()));
 }
 

@@ -12,6 +12,7 @@ fn with_companion(config: &str) -> Wanted {
         companion_of: Some("watcher".into()),
         unit: COMPANION.into(),
         uses: Vec::new(),
+        writes: Vec::new(),
         ports: Vec::new(),
         checks: vec![Check::Running],
         ..wanted.services[0].clone()
