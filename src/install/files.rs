@@ -129,6 +129,52 @@ fn random(length: u8) -> Result<String> {
 mod tests {
     use super::*;
 
+    fn file(source: Source, format: Option<Format>, once: Option<&str>) -> HostFile {
+        HostFile {
+            path: "/there".into(),
+            source,
+            attr: Attr::own(0o600),
+            format,
+            writable: false,
+            once: once.map(String::from),
+        }
+    }
+
+    #[test]
+    fn what_is_there_stays_and_is_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let put = |path: &str, text: &str| {
+            root.write(Path::new(path), text.as_bytes(), Attr::own(0o600)).unwrap();
+        };
+        let random = file(Source::Random(20), None, None);
+        let site = file(Source::Site("/stick".into()), Some(Format::Yaml), None);
+        let text = file(Source::Text("a: 1\n".into()), Some(Format::Yaml), None);
+        assert!(
+            matches!(content(&random, &root).unwrap(), Content::Secret(text) if text.len() == 20)
+        );
+        assert!(content(&site, &root).unwrap_err().to_string().contains("no such file"));
+
+        put("/there", "b: 2\n");
+        assert_eq!(content(&random, &root).unwrap(), Content::Kept);
+        // The stick is away; then it is back.
+        assert_eq!(content(&site, &root).unwrap(), Content::Kept);
+        put("/stick", "c: 3\n");
+        assert_eq!(content(&site, &root).unwrap(), Content::CopyOf("/stick".into()));
+        put("/stick", "c: [\n");
+        assert!(content(&site, &root).unwrap_err().to_string().contains("/stick: it is not YAML"));
+        // An edited file is kept, but not where its service could not read it.
+        assert_eq!(content(&text, &root).unwrap(), Content::Text("a: 1\n".into()));
+        put("/there", "a: [\n");
+        assert!(content(&text, &root).unwrap_err().to_string().contains("/there: it is not YAML"));
+
+        let given = |text: &str| file(Source::Given(text.into()), None, Some("do it there"));
+        put("/there", "old");
+        assert_eq!(content(&given("old"), &root).unwrap(), Content::Kept);
+        let error = content(&given("new"), &root).unwrap_err();
+        assert!(error.next_step().unwrap().contains("do it there"), "{error}");
+    }
+
     #[test]
     fn random_secrets_are_long_and_differ() {
         let (one, other) = (random(24).unwrap(), random(24).unwrap());

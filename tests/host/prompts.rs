@@ -29,7 +29,7 @@ fn an_installation_is_a_conversation_and_is_not_held_twice() {
     let mut screen =
         terminal(&host, "/media/ldms/ldms-install --pubkey /media/keys/ldms.pub; echo code $?");
     step(&mut screen, "What is this node for", "");
-    step(&mut screen, "sampler  Collects metrics on a compute node (ldmsd)", "\r");
+    step(&mut screen, "sampler     Collects metrics on a compute node (ldmsd)", "\r");
     step(&mut screen, "Transport that ldmsd listens on", "\r");
     step(&mut screen, "Port that ldmsd listens on", "\u{8}\u{8}\u{8}10411\r");
     step(&mut screen, "compid is 100 (hostname-digits).", "");

@@ -5,7 +5,7 @@ use ldms_bundle::profile::Profile;
 use ldms_bundle::root::Attr;
 use ldms_bundle::service::{DataDir, Service, Source};
 
-use crate::kit::{host, image, settle_with, wanted};
+use crate::kit::{host, image, profile, service, settle_with, wanted};
 
 const PROFILE: &str = r#"
 summary = "Keeps things"
@@ -106,4 +106,14 @@ fn secrets_are_neither_recorded_nor_shown() {
     let service = decided(&["password=hunter2-and-more"]);
     assert_eq!(service.files[1].source, Source::Given("hunter2-and-more".into()));
     assert!(!format!("{service:?}").contains("hunter2"));
+}
+
+#[test]
+fn what_an_answer_decides_is_not_among_further_words() {
+    let profile = profile("sampler");
+    let error = service("samp", &profile, &host(false), &["munge=none", "args=-a munge"]);
+    let error = error.unwrap_err();
+    assert!(error.to_string().contains("'-a' is for the answer munge to decide"), "{error}");
+    assert!(error.next_step().unwrap().contains("--set samp.munge="), "{error}");
+    service("samp", &profile, &host(false), &["munge=none", "args=-v INFO"]).unwrap();
 }

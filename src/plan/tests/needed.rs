@@ -1,4 +1,4 @@
-//! Units of ours that have to have run before a service starts.
+//! What a service needs besides itself: units that have to have run before it, files that stay.
 
 use super::*;
 
@@ -31,4 +31,17 @@ fn a_needed_unit_has_changed() {
     let state = after(state, &change);
     let again = plan(&new, change.record.as_ref(), &state).unwrap();
     assert!(!again.changed && again.notes.is_empty(), "{again}");
+}
+
+/// Keeping a file as it is makes it nobody else's: an edited one is still known to be edited.
+#[test]
+fn a_file_that_stays_stays_whose_it_was() {
+    let first = plan(&wanted("one"), None, &bare()).unwrap();
+    let (mut state, record) = (after(bare(), &first), first.record.unwrap());
+    state.files.insert(CONFIG.into(), file(b"edited", Attr::root(0o644)));
+    let mut kept = wanted("one");
+    kept.files[0].content = Content::Kept;
+    let still = plan(&kept, Some(&record), &state).unwrap();
+    assert!(!still.changed, "{still}");
+    assert_eq!(still.record.unwrap().files[Path::new(CONFIG)], record.files[Path::new(CONFIG)]);
 }
