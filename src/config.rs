@@ -175,15 +175,15 @@ fn text(format: Format, text: &str) -> Result<String, String> {
         Format::Yaml | Format::Json | Format::Python => {
             serde_json::to_string(text).map_err(|e| e.to_string())
         }
-        // Comments, variables and quotes all begin with something else.
-        Format::Ini => {
-            let plain = |c: char| c.is_alphanumeric() || "._:/@+-, ".contains(c);
+        // Comments, variables, quotes and further settings all need something else.
+        Format::Ini | Format::Text => {
+            let more = if format == Format::Ini { " " } else { "[]" };
+            let plain = |c: char| c.is_alphanumeric() || "._:/@+-,".contains(c) || more.contains(c);
             match text.chars().find(|c| !plain(*c)) {
                 None => Ok(text.into()),
                 Some(c) => Err(format!("'{}' cannot be written here", c.escape_debug())),
             }
         }
-        Format::Text => Ok(text.into()),
     }
 }
 
@@ -222,6 +222,7 @@ mod tests {
             (Format::Ini, "a = {{ nasty }}", "cannot be written here"),
             (Format::Ini, "a = {{ list }}", "cannot be written"),
             (Format::Text, "{{ line }}", "control character"),
+            (Format::Text, "load name={{ nasty }}", "cannot be written here"),
             (Format::Yaml, "a: {{ off }}", "no answer"),
             (Format::Yaml, "a: {{ unknown }}", "undefined"),
             (Format::Yaml, "- {{ port }}", "no mapping"),
