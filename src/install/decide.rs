@@ -136,7 +136,7 @@ pub fn decide(
         let proof = munge::proof(service, engine, root, facts)?;
         let (reads, writes) = files::lay(&mut wanted, service, root)?;
         uses.extend(reads);
-        warnings.extend(files::foreign_data(service, record, root)?);
+        warnings.extend(files::earlier_data(service, record, root)?);
         ports.extend(service.ports.iter().map(|port| (service.name.clone(), *port)));
         wanted.services.extend(running::wanted(service, uses, writes, proof));
     }

@@ -93,13 +93,26 @@ pub fn kept_secrets(files: &[(String, String)], root: &Root) -> Result<Vec<Strin
     Ok(kept)
 }
 
-/// Data that is there under another owner, whom the container may not be.
-pub fn foreign_data(
+/// Data that is there from before: under another owner, whom the container may not be, or made with
+/// a secret that is there no more.
+pub fn earlier_data(
     service: &Service,
     record: Option<&Record>,
     root: &Root,
 ) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
+    let old = service.data.iter().map(|dir| root.list(Path::new(&dir.path)));
+    let old = old.collect::<Result<Vec<_>>>()?.iter().any(|names| !names.is_empty());
+    for file in service.files.iter().filter(|_| old) {
+        if let (Source::Random(_), Some(once)) = (&file.source, &file.once)
+            && !root.exists(Path::new(&file.path))?
+        {
+            warnings.push(format!(
+                "{} is new, and the data of {} was made with another; where that is lost: {once}",
+                file.path, service.name
+            ));
+        }
+    }
     for DataDir { path, attr } in &service.data {
         let ours = record.is_some_and(|record| record.dirs.contains(Path::new(path)));
         if let Look::Directory { attr: Attr { uid, gid, .. } } = root.look(Path::new(path))?

@@ -422,9 +422,7 @@ impl Decider<'_> {
             }
             "image-key" => Err(self
                 .error("the munge key in the image is public: whoever has it can act as anybody")
-                .remedy(
-                    "choose munge=host or munge=key, or add --accept-insecure-munge-key",
-                )),
+                .remedy("choose munge=host or munge=key, or add --accept-insecure-munge-key")),
             other => Err(self.error(format!("munge mode '{other}' is unknown"))),
         }
     }
