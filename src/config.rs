@@ -13,7 +13,7 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 use crate::error::{Error, Result};
 use crate::profile::Format;
-use crate::profile::template::Scope;
+use crate::profile::template::{Scope, url_host};
 
 /// Most bytes of a configuration file.
 pub const SIZE_LIMIT: u64 = 1 << 20;
@@ -131,6 +131,7 @@ fn environment(format: Format) -> Result<Environment<'static>, minijinja::Error>
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_syntax(syntax);
+    environment.add_filter("url_host", url_host);
     environment.set_formatter(move |out, _, value| {
         let text = literal(format, value)
             .map_err(|why| minijinja::Error::new(ErrorKind::InvalidOperation, why))?;

@@ -20,7 +20,7 @@ DEBUG = False
 # what yours is called elsewhere, such as an alias in DNS.
 ALLOWED_HOSTS = {{ allowed_hosts }} + ["localhost", "127.0.0.1", "[::1]"]
 {% if address is not none %}
-ALLOWED_HOSTS.append({{ address }})
+ALLOWED_HOSTS.append({{ address|url_host }})
 {% endif %}
 
 # Where the containers of collected data are, as the aggregator sees them and not this container:

@@ -88,6 +88,7 @@ fn settle_one(
             }
             continue;
         }
+        let help = question.help(&scope).map_err(in_profile)?;
         let secret = question.kind == Type::Secret;
         let at_boot = number::is_at_boot(question, &given.0, host);
         let find = |value: &Value| number::find(question, value, host, at_boot);
@@ -101,7 +102,7 @@ fn settle_one(
             match &question.ask {
                 Some(prompt) if ask.asks() => {
                     let prompt = format!("{}: {prompt}", service.name);
-                    (Some(put(question, &prompt, proposal, &find, ask)?), !secret)
+                    (Some(put(question, &prompt, help, proposal, &find, ask)?), !secret)
                 }
                 _ => match proposal {
                     // What holds for a prepared root must hold once it has booted.
@@ -110,7 +111,7 @@ fn settle_one(
                         (Some(value), (question.ask.is_some() || lasts) && !secret)
                     }
                     Err(why) => {
-                        missing.push(missing_line(service.name, question, &why));
+                        missing.push(missing_line(service.name, question, help, &why));
                         (None, false)
                     }
                 },
@@ -136,9 +137,9 @@ fn settle_one(
     Ok((values, recorded))
 }
 
-fn missing_line(service: &str, question: &Question, why: &str) -> String {
+fn missing_line(service: &str, question: &Question, help: Option<String>, why: &str) -> String {
     let key = question.key.get_ref();
-    let what = question.ask.as_deref().or(question.help.as_deref()).unwrap_or(key);
+    let what = question.ask.clone().or(help).unwrap_or_else(|| key.into());
     let value = question.kind.placeholder();
     format!("{service}.{key} ({what}; {why}): give --set {service}.{key}={value}")
 }
@@ -147,12 +148,13 @@ fn missing_line(service: &str, question: &Question, why: &str) -> String {
 fn put(
     question: &Question,
     prompt: &str,
+    help: Option<String>,
     proposal: Result<Value, String>,
     find: &dyn Fn(&Value) -> Result<Found, String>,
     ask: &mut dyn Ask,
 ) -> Result<Value> {
-    if let Some(help) = &question.help {
-        ask.note(help)?;
+    if let Some(help) = help {
+        ask.note(&help)?;
     }
     if let (Err(why), Some(_)) = (&proposal, &question.default) {
         ask.note(&format!("Nothing is proposed: {why}."))?;

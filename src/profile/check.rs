@@ -40,7 +40,7 @@ impl Profile {
             }
         }
         names.known.extend(common.iter().map(|question| question.key.get_ref().clone()));
-        let words = common.iter().filter(|question| question.kind == Type::Words);
+        let words = common.iter().filter(|question| question.kind.is_list());
         names.words.extend(words.map(|question| question.key.get_ref().clone()));
         for question in of_files {
             names.question(question)?;
@@ -136,10 +136,12 @@ impl Names<'_> {
         let Question {
             key,
             ask,
-            help: _,
+            help,
             kind,
             default,
             optional,
+            min,
+            required,
             choices,
             env,
             when,
@@ -170,21 +172,30 @@ impl Names<'_> {
         if *kind == Type::Secret && !env.is_empty() {
             return refuse(format!("{name}: a secret belongs into a file, not into a variable"));
         }
-        if *kind == Type::Words && !env.is_empty() {
+        if kind.is_list() && !env.is_empty() {
             return refuse(format!("{name}: several words cannot be one variable"));
         }
         if refused.is_some() && ask.is_some() {
             return refuse(format!("{name}: what is refused cannot be asked"));
         }
+        if min.is_some() && !matches!(kind, Type::U64 | Type::Id | Type::Port) {
+            return refuse(format!("{name}: 'min' belongs to numbers and ports"));
+        }
+        if *required && !kind.is_list() {
+            return refuse(format!("{name}: 'required' belongs to lists: others always are"));
+        }
         for variable in env {
             self.variable(variable)?;
         }
         self.condition(when.as_ref())?;
+        if let Some(help) = help {
+            self.text(help, place)?;
+        }
         if let Some(default) = default {
             self.default(question, default)?;
         }
         self.known.insert(name.to_owned());
-        if *kind == Type::Words {
+        if kind.is_list() {
             self.words.insert(name.to_owned());
         }
         Ok(())

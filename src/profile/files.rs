@@ -173,6 +173,8 @@ fn optional(
         kind,
         default: None,
         optional: true,
+        min: None,
+        required: false,
         choices: Vec::new(),
         env: Vec::new(),
         refused: None,

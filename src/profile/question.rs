@@ -14,7 +14,7 @@ pub struct Question {
     pub key: Spanned<String>,
     /// The prompt. Without one it is never asked: the default holds unless something else is given.
     pub ask: Option<String>,
-    /// A line shown above the prompt.
+    /// A line shown above the prompt: a template, which knows the answers before it.
     pub help: Option<String>,
     /// What the answer may be.
     #[serde(rename = "type")]
@@ -25,6 +25,11 @@ pub struct Question {
     /// It may stay without an answer: an empty one is none, which is `none` in templates.
     #[serde(default)]
     pub optional: bool,
+    /// For numbers and ports: the least that will do.
+    pub min: Option<u64>,
+    /// For lists: an empty one will not do.
+    #[serde(default)]
+    pub required: bool,
     /// For `choice`: what can be chosen.
     #[serde(default)]
     pub choices: Vec<Choice>,
@@ -78,7 +83,7 @@ impl Question {
         if self.optional && text.trim().is_empty() {
             return Ok(Value::nothing());
         }
-        self.kind.read(text).and_then(|value| self.choose(value))
+        self.kind.read(text).and_then(|value| self.fit(value))
     }
 
     /// An answer from a file of answers. The error is the reason.
@@ -86,7 +91,7 @@ impl Question {
         if self.optional && value.is_nothing() {
             return Ok(Value::nothing());
         }
-        self.kind.accept(value).and_then(|value| self.choose(value))
+        self.kind.accept(value).and_then(|value| self.fit(value))
     }
 
     /// What is proposed on this host; the error says why nothing is.
@@ -96,7 +101,7 @@ impl Question {
             None => Err("there is no default".into()),
             Some(Value::Text(text)) => {
                 let text = template::render(text, scope)?;
-                if text.is_empty() && self.kind != Type::Words && !self.optional {
+                if text.is_empty() && !self.kind.is_list() && !self.optional {
                     return Err("this host suggests none".into());
                 }
                 self.read(&text)
@@ -110,8 +115,23 @@ impl Question {
         if self.kind == Type::Secret { "…".into() } else { text }
     }
 
-    fn choose(&self, value: Value) -> Result<Value, String> {
+    /// The line above the prompt, given the answers before it. The error is the reason.
+    pub fn help(&self, scope: &Scope) -> Result<Option<String>, String> {
+        self.help.as_ref().map(|help| template::render(help, scope)).transpose()
+    }
+
+    /// What this question demands beyond its type.
+    fn fit(&self, value: Value) -> Result<Value, String> {
         match &value {
+            Value::Number(number) if self.min.is_some_and(|min| *number < min) => {
+                Err(format!("it is a number from {} on", self.min.unwrap_or_default()))
+            }
+            Value::Words(words) if self.required && words.is_empty() => {
+                Err("it needs at least one".into())
+            }
+            Value::Words(words) if self.required && words.iter().any(String::is_empty) => {
+                Err("one of its words is empty".into())
+            }
             Value::Text(text) if self.kind == Type::Choice => {
                 if self.choices.iter().any(|choice| choice.value == *text) {
                     return Ok(value);

@@ -31,8 +31,14 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         }
     });
+    environment.add_filter("url_host", url_host);
     environment
 });
+
+/// A host's name or address as it stands before `:PORT`: IPv6 in brackets.
+pub(crate) fn url_host(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
 
 /// The text of a template. The error is the reason alone.
 pub fn render(template: &str, scope: &Scope) -> Result<String, String> {
@@ -88,6 +94,8 @@ mod tests {
     fn strict_about_what_it_prints() {
         assert_eq!(render("sock:{{ port }}", &scope()).unwrap(), "sock:411");
         assert_eq!(render("{{ port == 411 }}", &scope()).unwrap(), "true");
+        assert_eq!(render("{{ '::1'|url_host }}:1", &scope()).unwrap(), "[::1]:1");
+        assert_eq!(render("{{ 'head'|url_host }}:1", &scope()).unwrap(), "head:1");
         for (bad, why) in [
             ("{{ prot }}", "undefined"),
             ("x{{ words }}", "a sequence cannot be part of a text"),

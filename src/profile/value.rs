@@ -1,6 +1,7 @@
 //! Values of answers and the types that profiles give them.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -104,6 +105,10 @@ pub enum Type {
     Path,
     /// A file's mode in octal digits.
     Mode,
+    /// An IPv4 or IPv6 address, without brackets.
+    Address,
+    /// A time other than none, as LDMS writes it: `500ms`.
+    Duration,
     /// Words as a shell splits them.
     Words,
     /// A password or the like: typed unseen, never shown and never recorded.
@@ -121,9 +126,16 @@ impl Type {
             Type::Path => "/PATH",
             Type::Mode => "MODE",
             Type::Name => "NAME",
+            Type::Address => "ADDRESS",
+            Type::Duration => "TIME",
             Type::Words => "'WORD WORD'",
             Type::Choice | Type::Text | Type::Word | Type::Secret => "VALUE",
         }
+    }
+
+    /// Its values are several words.
+    pub fn is_list(self) -> bool {
+        self == Type::Words
     }
 
     /// Reads a value of this type; choices are checked by the question. The error is the reason.
@@ -159,6 +171,11 @@ impl Type {
             Type::Name => container_name(text).map(|()| Value::Text(text.into())),
             Type::Path => host_path(text).map(|()| Value::Text(text.into())),
             Type::Mode => octal(text).map(|_| Value::Text(text.into())),
+            Type::Address => text
+                .parse::<IpAddr>()
+                .map(|address| Value::Text(address.to_string()))
+                .map_err(|_| "it is an IPv4 or IPv6 address, such as 10.0.0.1 or ::1".into()),
+            Type::Duration => duration(text).map(|()| Value::Text(text.into())),
             Type::Words => shell_words::split(text)
                 .map(Value::Words)
                 .map_err(|_| "a quote is opened and not closed".into()),
@@ -169,10 +186,9 @@ impl Type {
     pub fn accept(self, value: &Value) -> Result<Value, String> {
         match (self, value) {
             (Type::Words, Value::Words(_)) => Ok(value.clone()),
-            (Type::Words, Value::Text(text)) => self.read(text),
-            (Type::Words, _) | (_, Value::Words(_)) => {
-                Err(if self == Type::Words { "it is a list of texts" } else { "it is no list" }
-                    .into())
+            (kind, Value::Text(text)) if kind.is_list() => self.read(text),
+            (kind, other) if kind.is_list() || matches!(other, Value::Words(_)) => {
+                Err(if self.is_list() { "it is a list of texts" } else { "it is no list" }.into())
             }
             (Type::Mode, Value::Number(_)) => Err("write a mode as a text: \"0755\"".into()),
             (_, value) => self.read(&value.to_string()),
@@ -187,6 +203,26 @@ pub(super) fn number(text: &str, limit: u64) -> Result<u64, String> {
         .ok()
         .filter(|n| digits && *n <= limit)
         .ok_or_else(|| format!("it is a whole number from 0 to {limit}"))
+}
+
+/// Digits and a unit, as every LDMS reads them: without a unit some take microseconds.
+fn duration(text: &str) -> Result<(), String> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let microseconds = match unit {
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        "h" => 3_600_000_000,
+        "d" => 86_400_000_000,
+        _ => 0,
+    };
+    let time = digits.parse::<i64>().ok().and_then(|n| n.checked_mul(microseconds));
+    match time {
+        Some(1..) => Ok(()),
+        _ => Err("it is a whole number from 1 on and a unit (us ms s m h d), such as 500ms".into()),
+    }
 }
 
 /// A file's mode, at most 7777, from three to five octal digits.
@@ -260,6 +296,10 @@ mod tests {
             (Type::Words, ""),
             (Type::Mode, "0755"),
             (Type::Mode, "2770"),
+            (Type::Address, "10.0.0.1"),
+            (Type::Address, " ::1 "),
+            (Type::Duration, "500ms"),
+            (Type::Duration, "1d"),
         ] {
             assert!(kind.read(good).is_ok(), "{kind:?} {good}");
         }
@@ -288,6 +328,18 @@ mod tests {
             (Type::Mode, "0788"),
             (Type::Mode, "17777"),
             (Type::Mode, "7"),
+            (Type::Address, "localhost"),
+            (Type::Address, "[::1]"),
+            (Type::Address, "10.0.0.1:80"),
+            (Type::Address, "fe80::1%eth0"),
+            (Type::Duration, "1"),
+            (Type::Duration, "s"),
+            (Type::Duration, "0s"),
+            (Type::Duration, "1 s"),
+            (Type::Duration, "1.5s"),
+            (Type::Duration, "-1s"),
+            (Type::Duration, "1sec"),
+            (Type::Duration, "9223372036854775807s"),
         ] {
             assert!(kind.read(bad).is_err(), "{kind:?} {bad}");
         }

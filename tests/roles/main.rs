@@ -14,4 +14,5 @@ mod profiles;
 mod prompts;
 mod running;
 mod systemd;
+mod types;
 mod units;

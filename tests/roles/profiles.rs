@@ -164,6 +164,11 @@ fn mistakes_are_found_with_their_place() {
             format!("{head}args = [\"x{{{{ w }}}}\"]\n{words}")
         }),
         ("bad variable", question(&format!("{number}default = 1\nenv = [\"A B\"]\n"))),
+        ("least of what is no number", question("type = \"word\"\nask = \"A\"\nmin = 1\n")),
+        ("default below the least", question(&format!("{number}default = 1\nmin = 2\n"))),
+        ("required and no list", question(&format!("{number}default = 1\nrequired = true\n"))),
+        ("required and empty", { question("type = \"words\"\ndefault = []\nrequired = true\n") }),
+        ("unknown name in a help", question("type = \"u64\"\nask = \"A\"\nhelp = \"{{ b }}\"\n")),
         ("unknown way to munge", format!("{head}[munge]\nmodes = [\"host\", \"keys\"]\n")),
     ];
     let mut report = String::new();

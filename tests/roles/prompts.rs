@@ -161,7 +161,7 @@ fn every_role_asks_its_own_questions() {
                 ("Transport that ldmsd listens on", enter),
                 ("Port that ldmsd listens on", enter),
                 ("Component ID of this node", enter),
-                ("(empty: none)", &instead("")),
+                ("(- for none)", &instead("")),
                 ("Export the stored SOS data", "n"),
                 ("How does the container reach munge", enter),
             ],
