@@ -15,7 +15,7 @@ use crate::kit::{host, profile, wanted};
 
 const ON_TERMINAL: &str = "LDMS_TEST_ASK_ON_TERMINAL";
 /// The roles, in the order in which they are offered.
-const ROLES: [&str; 5] = ["sampler", "aggregator", "maestro", "ui", "grafana"];
+const ROLES: [&str; 6] = ["sampler", "aggregator", "maestro", "ui", "grafana", "dev"];
 
 /// Does something only where the tests below have started it.
 #[test]
@@ -190,6 +190,8 @@ fn every_role_asks_its_own_questions() {
             ],
             &["port = 3000"],
         ),
+        // Whoever wants a shell is asked nothing further, and nothing is recorded.
+        (5, &[], &[]),
     ] {
         let mut terminal = start("with munge");
         let mut step = |prompt: &str, keys: &str| {
@@ -197,7 +199,7 @@ fn every_role_asks_its_own_questions() {
             terminal.send(keys).unwrap();
             terminal.flush().unwrap();
         };
-        step("Draws dashboards", &format!("{}\r", DOWN.repeat(position)));
+        step("not a service (ldms-dev)", &format!("{}\r", DOWN.repeat(position)));
         step("belong to their systemd units", enter);
         for (prompt, keys) in questions {
             step(prompt, keys);
@@ -208,5 +210,6 @@ fn every_role_asks_its_own_questions() {
         }
         let rest = terminal.exp_eof().unwrap();
         assert!(rest.contains("the end") && !rest.contains("SESAME"), "{rest}");
+        assert!(!answers.is_empty() || !rest.contains("answer "), "{rest}");
     }
 }
