@@ -19,6 +19,11 @@ fn what_the_real_programs_fail_with_is_refused() {
         ("sampler", &["configured_by=file", "interval=1sec"], "and a unit (us ms s m h d)"),
         ("sampler", &["configured_by=file", "plugins="], "it needs at least one"),
         ("aggregator", &["configured_by=file", "samplers=n1", "schemas="], "at least one"),
+        ("aggregator", &["configured_by=file"], "aggregator.samplers (Hosts to fetch from"),
+        ("maestro", &["samplers="], "it needs at least one"),
+        ("maestro", &["samplers=nid[1-"], "'nid[1-': a bracket is opened and not closed"),
+        ("maestro", &["aggregators=a b/c"], "'b/c': '/' is not part of a host's name"),
+        ("ui", &["dsosd_hosts=n[1-200000]"], "it stands for more than 100000 hosts"),
     ] {
         let error = settle_with(role, &profile(role), &host(true), sets).unwrap_err();
         assert_eq!(error.kind(), Fault::Usage);
