@@ -67,7 +67,7 @@ pub fn without_commas(lists: &[String]) -> Result<Vec<String>, String> {
 }
 
 /// Refuses lists that stand for too many names, before any is made.
-pub(super) fn limited(lists: &[String]) -> Result<(), String> {
+fn limited(lists: &[String]) -> Result<(), String> {
     let mut all = 0_usize;
     for list in lists {
         all = all.saturating_add(count(list)?);

@@ -1,5 +1,6 @@
 //! Values of answers and the types that profiles give them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -215,7 +216,12 @@ pub(super) fn number(text: &str, limit: u64) -> Result<u64, String> {
 fn hosts<'a>(words: impl Iterator<Item = &'a str>) -> Result<Value, String> {
     let lists: Vec<Vec<String>> = words.map(hostlist::split).collect::<Result<_, _>>()?;
     let lists = lists.concat();
-    hostlist::limited(&lists)?;
+    let mut seen = BTreeSet::new();
+    // Each program refuses a name that it has already.
+    match hostlist::expand(&lists)?.into_iter().find(|name| !seen.insert(name.clone())) {
+        None => {}
+        Some(name) => return Err(format!("{name} is named twice")),
+    }
     Ok(Value::Words(lists))
 }
 
@@ -350,6 +356,8 @@ mod tests {
             (Type::Address, "fe80::1%eth0"),
             (Type::Hosts, "nid[1-"),
             (Type::Hosts, "'a b'"),
+            (Type::Hosts, "a a"),
+            (Type::Hosts, "nid[1-3] nid2"),
             (Type::Duration, "1"),
             (Type::Duration, "s"),
             (Type::Duration, "0s"),

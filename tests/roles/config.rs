@@ -29,7 +29,12 @@ fn made(role: &str, sets: &[&str], name: &str) -> String {
 #[test]
 fn files_as_templates_give_them() {
     for (snapshot, role, sets, name) in [
-        ("ldms_cfg", "maestro", &["samplers=nid[1-4] login"][..], "ldms_cfg.yaml"),
+        (
+            "ldms_cfg",
+            "maestro",
+            &["samplers=nid[1-4,07] login", "aggregators=agg[1,3]"][..],
+            "ldms_cfg.yaml",
+        ),
         ("ldms_cfg-plain", "maestro", &["munge=none", "store=none"], "ldms_cfg.yaml"),
         (
             "ldms_cfg-newer",
