@@ -12,8 +12,8 @@ use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 use crate::error::{Error, Result};
-use crate::profile::Format;
 use crate::profile::template::{Scope, url_host};
+use crate::profile::{Format, hostlist};
 
 /// Most bytes of a configuration file.
 pub const SIZE_LIMIT: u64 = 1 << 20;
@@ -132,12 +132,20 @@ fn environment(format: Format) -> Result<Environment<'static>, minijinja::Error>
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_syntax(syntax);
     environment.add_filter("url_host", url_host);
+    environment
+        .add_filter("each_host", |lists: Vec<String>| hostlist::expand(&lists).map_err(unfit));
+    environment.add_filter("without_commas", |lists: Vec<String>| {
+        hostlist::without_commas(&lists).map_err(unfit)
+    });
     environment.set_formatter(move |out, _, value| {
-        let text = literal(format, value)
-            .map_err(|why| minijinja::Error::new(ErrorKind::InvalidOperation, why))?;
+        let text = literal(format, value).map_err(unfit)?;
         out.write_str(&text).map_err(minijinja::Error::from)
     });
     Ok(environment)
+}
+
+fn unfit(why: String) -> minijinja::Error {
+    minijinja::Error::new(ErrorKind::InvalidOperation, why)
 }
 
 /// A value as this format writes it.

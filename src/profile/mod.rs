@@ -6,6 +6,7 @@
 
 mod check;
 mod files;
+pub(crate) mod hostlist;
 mod question;
 pub mod rule;
 mod running;

@@ -1,5 +1,7 @@
 //! One question: its proposal for this host, and whether a given answer fits.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -131,6 +133,13 @@ impl Question {
             }
             Value::Words(words) if self.required && words.iter().any(String::is_empty) => {
                 Err("one of its words is empty".into())
+            }
+            Value::Words(words) if self.required => {
+                let mut seen = BTreeSet::new();
+                match words.iter().find(|word| !seen.insert(*word)) {
+                    None => Ok(value),
+                    Some(word) => Err(format!("'{}' is there twice", word.escape_debug())),
+                }
             }
             Value::Text(text) if self.kind == Type::Choice => {
                 if self.choices.iter().any(|choice| choice.value == *text) {

@@ -1,10 +1,12 @@
 //! Values of answers and the types that profiles give them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::hostlist;
 use super::rule::{self, Rule};
 
 /// One answer, typed. In TOML it is what it looks like.
@@ -111,6 +113,8 @@ pub enum Type {
     Duration,
     /// Words as a shell splits them.
     Words,
+    /// Names of hosts and hostlists, such as `nid[00100-00227]`, with spaces or commas between.
+    Hosts,
     /// A password or the like: typed unseen, never shown and never recorded.
     Secret,
 }
@@ -129,18 +133,19 @@ impl Type {
             Type::Address => "ADDRESS",
             Type::Duration => "TIME",
             Type::Words => "'WORD WORD'",
+            Type::Hosts => "'HOST HOST'",
             Type::Choice | Type::Text | Type::Word | Type::Secret => "VALUE",
         }
     }
 
     /// Its values are several words.
     pub fn is_list(self) -> bool {
-        self == Type::Words
+        matches!(self, Type::Words | Type::Hosts)
     }
 
     /// Reads a value of this type; choices are checked by the question. The error is the reason.
     pub fn read(self, text: &str) -> Result<Value, String> {
-        let text = if matches!(self, Type::Words | Type::Secret) { text } else { text.trim() };
+        let text = if self.is_list() || self == Type::Secret { text } else { text.trim() };
         match self {
             Type::HostNumber => Ok(match Rule::parse(text)? {
                 Rule::Fixed(number) => Value::Number(number),
@@ -179,6 +184,7 @@ impl Type {
             Type::Words => shell_words::split(text)
                 .map(Value::Words)
                 .map_err(|_| "a quote is opened and not closed".into()),
+            Type::Hosts => hosts(text.split_whitespace()),
         }
     }
 
@@ -186,6 +192,7 @@ impl Type {
     pub fn accept(self, value: &Value) -> Result<Value, String> {
         match (self, value) {
             (Type::Words, Value::Words(_)) => Ok(value.clone()),
+            (Type::Hosts, Value::Words(words)) => hosts(words.iter().map(String::as_str)),
             (kind, Value::Text(text)) if kind.is_list() => self.read(text),
             (kind, other) if kind.is_list() || matches!(other, Value::Words(_)) => {
                 Err(if self.is_list() { "it is a list of texts" } else { "it is no list" }.into())
@@ -203,6 +210,19 @@ pub(super) fn number(text: &str, limit: u64) -> Result<u64, String> {
         .ok()
         .filter(|n| digits && *n <= limit)
         .ok_or_else(|| format!("it is a whole number from 0 to {limit}"))
+}
+
+/// One list for each word, and for each part of a word between commas.
+fn hosts<'a>(words: impl Iterator<Item = &'a str>) -> Result<Value, String> {
+    let lists: Vec<Vec<String>> = words.map(hostlist::split).collect::<Result<_, _>>()?;
+    let lists = lists.concat();
+    let mut seen = BTreeSet::new();
+    // Each program refuses a name that it has already.
+    match hostlist::expand(&lists)?.into_iter().find(|name| !seen.insert(name.clone())) {
+        None => {}
+        Some(name) => return Err(format!("{name} is named twice")),
+    }
+    Ok(Value::Words(lists))
 }
 
 /// Digits and a unit, as every LDMS reads them: without a unit some take microseconds.
@@ -300,6 +320,8 @@ mod tests {
             (Type::Address, " ::1 "),
             (Type::Duration, "500ms"),
             (Type::Duration, "1d"),
+            (Type::Hosts, "nid[00100-00227,7],login1 login2"),
+            (Type::Hosts, ""),
         ] {
             assert!(kind.read(good).is_ok(), "{kind:?} {good}");
         }
@@ -332,6 +354,10 @@ mod tests {
             (Type::Address, "[::1]"),
             (Type::Address, "10.0.0.1:80"),
             (Type::Address, "fe80::1%eth0"),
+            (Type::Hosts, "nid[1-"),
+            (Type::Hosts, "'a b'"),
+            (Type::Hosts, "a a"),
+            (Type::Hosts, "nid[1-3] nid2"),
             (Type::Duration, "1"),
             (Type::Duration, "s"),
             (Type::Duration, "0s"),

@@ -1,5 +1,5 @@
 //! Further bind mounts: what an administrator wants a container to see besides what its profile
-//! says, as the answer `mounts`.
+//! says, as the answer `mounts`; and where in a container any mount may be.
 
 use std::path::Path;
 
@@ -11,6 +11,28 @@ use crate::root::Root;
 
 /// The answer's key.
 const KEY: &str = "mounts";
+
+/// Places of an image without which nothing in it runs, or the engine cannot start it.
+const IMAGE_PLACES: [&str; 18] = [
+    "/bin",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/opt",
+    "/opt/ovis",
+    "/proc",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/sbin",
+    "/var",
+];
 
 impl Decider<'_> {
     /// The mounts that were asked for, each fit for `--mount`.
@@ -68,19 +90,32 @@ fn read(word: &str) -> Result<Mount, String> {
     };
     host_path(source).map_err(|why| format!("the source: {why}"))?;
     host_path(target).map_err(|why| format!("the target: {why}"))?;
+    check_target(target)?;
+    if let Some(place) = MUNGE_PLACES.iter().find(|place| Path::new(source).starts_with(place)) {
+        return Err(of_munge(place));
+    }
+    Ok(Mount { source: source.into(), target: target.into(), read_only })
+}
+
+/// Whether a mount other than munge's may be there in a container. The error is the reason.
+pub(super) fn check_target(target: &str) -> Result<(), String> {
     let within = |path: &str, place: &str| Path::new(path).starts_with(place);
     if target == "/" {
         return Err("it would hide all of the image".into());
     }
-    for place in MUNGE_PLACES {
-        // One above would bring munge's directory along, or hide it.
-        if within(source, place) || within(target, place) || within(place, target) {
-            return Err(format!(
-                "it concerns {place}: how munge reaches the container says the answer munge alone"
-            ));
-        }
+    // One above would bring munge's directory along, or hide it.
+    let concerned = |place: &&&str| within(target, place) || within(place, target);
+    if let Some(place) = MUNGE_PLACES.iter().find(concerned) {
+        return Err(of_munge(place));
     }
-    Ok(Mount { source: source.into(), target: target.into(), read_only })
+    match IMAGE_PLACES.iter().find(|place| within(place, target)) {
+        None => Ok(()),
+        Some(place) => Err(format!("it would hide {place} of the image")),
+    }
+}
+
+fn of_munge(place: &str) -> String {
+    format!("it concerns {place}: how munge reaches the container says the answer munge alone")
 }
 
 #[cfg(test)]
@@ -95,6 +130,9 @@ mod tests {
         assert_eq!(read("/dev/shm/ram:/ram"), mount("/dev/shm/ram", "/ram", false));
         assert_eq!(read("/a b:/c:ro"), mount("/a b", "/c", true));
         assert_eq!(read("/a:/c:rw"), mount("/a", "/c", false));
+        assert_eq!(read("/a:/opt/ovis/etc:ro"), mount("/a", "/opt/ovis/etc", true));
+        assert_eq!(read("/a:/dev/shm"), mount("/a", "/dev/shm", false));
+        assert_eq!(read("/a:/usrlocal"), mount("/a", "/usrlocal", false));
         for (word, why) in [
             ("/a", "SOURCE:TARGET"),
             ("", "SOURCE:TARGET"),
@@ -109,6 +147,10 @@ mod tests {
             ("/x:/run", "answer munge alone"),
             ("/etc:/etc:ro", "answer munge alone"),
             ("/k:/etc/munge/munge.key", "answer munge alone"),
+            ("/x:/var/run/munge/a", "answer munge alone"),
+            ("/x:/usr", "would hide /usr of the image"),
+            ("/x:/opt/ovis", "would hide /opt/ovis of the image"),
+            ("/x:/tmp:ro", "would hide /tmp of the image"),
         ] {
             let told = read(word).unwrap_err();
             assert!(told.contains(why), "{word}: {told}");

@@ -437,6 +437,7 @@ impl Decider<'_> {
         if let Some((source, target)) = of_munge {
             mounts.push(Mount { source: source.into(), target: target.into(), read_only: true });
         }
+        let of_munge = mounts.len();
         mounts.extend_from_slice(of_files);
         for rule in &self.profile.mounts {
             if !self.applies(rule.when.as_ref())? {
@@ -445,6 +446,12 @@ impl Decider<'_> {
             let source = self.path("mount source", &rule.source)?;
             let target = self.path("mount target", &rule.target)?;
             mounts.push(Mount { source, target, read_only: !rule.writable });
+        }
+        for Mount { source, target, .. } in &mounts[of_munge..] {
+            further::check_target(target).map_err(|why| {
+                let target = target.escape_debug();
+                self.error(format!("{source} cannot be {target} in the container: {why}"))
+            })?;
         }
         mounts.extend(self.further_mounts(values)?);
         self.check_mounts(&mounts)?;

@@ -29,23 +29,28 @@ fn made(role: &str, sets: &[&str], name: &str) -> String {
 #[test]
 fn files_as_templates_give_them() {
     for (snapshot, role, sets, name) in [
-        ("ldms_cfg", "maestro", &["samplers=nid[1-4] login"][..], "ldms_cfg.yaml"),
+        (
+            "ldms_cfg",
+            "maestro",
+            &["samplers=nid[1-4,07] login", "aggregators=agg[1,3]"][..],
+            "ldms_cfg.yaml",
+        ),
         ("ldms_cfg-plain", "maestro", &["munge=none", "store=none"], "ldms_cfg.yaml"),
         (
             "ldms_cfg-newer",
             "maestro",
-            &["dialect=4.5", "aggregators=agg[1-2]", "store=csv"],
+            &["dialect=4.5", "samplers=n[1-4,07],login", "aggregators=agg[1,2]", "store=csv"],
             "ldms_cfg.yaml",
         ),
         ("dsosd-json", "aggregator", &["dsosd=yes", "compid=1"], "dsosd.json"),
         (
             "aggregator-conf",
             "aggregator",
-            &["configured_by=file", "samplers=nid1 nid2", "compid=1"],
+            &["configured_by=file", "samplers=nid[09-10],login", "compid=1"],
             "ldmsd.conf",
         ),
         ("sampler-conf", "sampler", &["configured_by=file", "compid=1"], "ldmsd.conf"),
-        ("dsosd-conf", "ui", &["dsosd_hosts=agg1 agg2"], "dsosd.conf"),
+        ("dsosd-conf", "ui", &["dsosd_hosts=agg[1-2] head"], "dsosd.conf"),
         ("settings", "ui", &["address=10.0.0.5"], "settings.py"),
         ("grafana-ini", "grafana", &[], "grafana.ini"),
     ] {

@@ -200,7 +200,7 @@ fn answers_that_no_container_can_take() {
     assert!(error.next_step().unwrap().contains("accept-insecure-munge-key"));
 
     let two = "summary = \"T\"\nimage = \"a/b\"\n[container]\n[munge]\n[[mount]]\n\
-               source = \"/k\"\ntarget = \"/etc/munge/munge.key\"\n";
+               source = \"/run/munge/k\"\ntarget = \"/k\"\n";
     let two = Profile::parse("two", two).unwrap();
     let error = service("two", &two, &host(true), &[]).unwrap_err().to_string();
     assert!(error.contains("more than one mount concerns munge"), "{error}");
