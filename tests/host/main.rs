@@ -20,6 +20,7 @@ mod node;
 mod numbers;
 mod prepared;
 mod prompts;
+mod recovery;
 mod refuse;
 mod roles;
 mod running;
