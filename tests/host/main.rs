@@ -12,6 +12,7 @@ mod bed;
 mod commands;
 mod docker;
 mod failing;
+mod health;
 mod install;
 mod machine;
 mod medium;
