@@ -3,6 +3,7 @@
 
 use crate::machine::{Kind, Machine, TRIXIE_DOCKER, TRIXIE_PODMAN};
 use crate::node::{ask, ends, host, wait};
+use crate::recovery::{keeps_its_order, survives_kills, survives_the_end_of_munge};
 
 const ROLES: [&str; 5] = ["sampler", "aggregator", "maestro", "ui", "grafana"];
 
@@ -21,36 +22,52 @@ fn http(host: &Machine, port: u16, method: &str, path: &str, headers: &str, body
     host.ok(&format!("exec 3<>/dev/tcp/127.0.0.1/{port}; cat /run/request >&3; timeout 10 cat <&3"))
 }
 
-fn query(host: &Machine) -> String {
+/// The ui reaches what is stored. How often it was asked, which it keeps in its database.
+fn queries(host: &Machine) -> u32 {
     let body = r#"{"targets": [{"container": "ldms"}]}"#;
     let answer = http(host, 80, "POST", "/grafana/query", "", body);
     assert!(answer.contains(r#""container": "/storage/ldms""#), "{answer}");
     assert!(answer.contains(r#""hosts": ["nid00100"]"#), "{answer}");
-    answer
+    let (_, count) = answer.split_once(r#""queries": "#).expect(&answer);
+    count.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
 }
 
 fn admin(host: &Machine, credentials: &str) -> String {
     http(host, 3000, "GET", "/api/user", &format!("Authorization: Basic {credentials}\r\n"), "")
 }
 
-fn everything_works(host: &Machine) {
+/// Each service does its work, which may take it a while after its start. How often the ui was
+/// asked: once each time.
+pub fn everything_works(host: &Machine) -> u32 {
+    wait(
+        host,
+        60,
+        "for r in sampler aggregator maestro ui grafana aggregator-dsosd; do
+             systemctl is-active ldms-$r; done
+         for port in 411 412 80 3000; do : </dev/tcp/127.0.0.1/$port; done",
+    );
+    // What a service has said since it was last started.
+    let says = |role: &str, words: &str| {
+        let run = format!("$(systemctl show -P InvocationID ldms-{role})");
+        wait(host, 20, &format!("journalctl -b _SYSTEMD_INVOCATION_ID={run} | grep -F '{words}'"));
+    };
     assert_eq!(ask(host, 411)["compid"], "100");
     let aggregator = ask(host, 412);
     assert_eq!((aggregator["compid"].as_str(), aggregator["init"].as_str()), ("100", "systemd"));
     // maestro has read the file that it was given: it visits both.
     for port in [411, 412] {
-        let line = format!("nid00100:{port} compid=100");
-        wait(host, 20, &format!("journalctl -b -u ldms-maestro | grep -qF '{line}'"));
+        says("maestro", &format!("nid00100:{port} compid=100"));
     }
     wait(host, 20, "systemctl is-active ldms-aggregator-dsosd; pidof dsosd");
     let health = http(host, 3000, "GET", "/api/health", "", "");
     assert!(health.starts_with("HTTP/1.1 200"), "{health}");
     let plugin = http(host, 3000, "GET", "/api/plugins/dsosds", "", "");
     assert!(plugin.contains(r#""state":"loaded""#), "{plugin}");
-    host.ok("journalctl -b -u ldms-grafana | grep -q 'HTTP Server Listen'");
+    says("grafana", "HTTP Server Listen");
     // admin:SESAME, and the password that everybody knows.
     assert!(admin(host, "YWRtaW46U0VTQU1F").starts_with("HTTP/1.1 200"));
     assert!(admin(host, "YWRtaW46YWRtaW4=").starts_with("HTTP/1.1 401"));
+    queries(host)
 }
 
 /// What the site edits stays, and the service that has it mounted is restarted by the next run; a
@@ -99,8 +116,7 @@ fn every_role(kind: Kind) {
     ] {
         assert!(said.contains(line), "{line}: {said}");
     }
-    everything_works(&host);
-    assert!(query(&host).contains(r#""queries": 1,"#));
+    assert_eq!(everything_works(&host), 1);
     http(&host, 3000, "POST", "/api/dashboards/db", "", r#"{"uid":"kept"}"#);
     host.ok("echo collected > /var/lib/ldms/aggregator/set");
 
@@ -130,23 +146,17 @@ fn every_role(kind: Kind) {
     }
     assert_eq!(host.ok("systemctl list-units --no-legend --state=active 'ldms-*'"), "");
     host.ok("systemctl start ldms.target");
-    wait(
-        &host,
-        60,
-        "for r in sampler aggregator maestro ui grafana aggregator-dsosd; do
-                         systemctl is-active ldms-$r; done; : </dev/tcp/127.0.0.1/3000
-                     : </dev/tcp/127.0.0.1/80",
-    );
-    everything_works(&host);
-    assert!(query(&host).contains(r#""queries": 2,"#));
+    keeps_its_order(&host);
+    survives_kills(&host, kind.engine);
+    survives_the_end_of_munge(&host);
+    let asked = everything_works(&host);
 
     // What they keep outlives them.
     let gone = host.ok("ldms-install uninstall --yes 2>&1");
     let stays = "/etc/ldms/grafana/admin-password stays with the data that was made with it";
     assert!(gone.contains(stays), "{gone}");
     host.ok(&INSTALL.replace("--set admin_password=SESAME", ""));
-    everything_works(&host);
-    assert!(query(&host).contains(r#""queries": 3,"#));
+    assert_eq!(everything_works(&host), asked + 1);
     assert!(http(&host, 3000, "GET", "/api/search", "", "").contains("kept"));
     assert_eq!(host.ok("cat /var/lib/ldms/aggregator/set"), "collected\n");
 }
@@ -161,9 +171,8 @@ fn every_role_in_docker() {
     every_role(TRIXIE_DOCKER);
 }
 
-#[test]
-fn two_aggregators_and_one_with_a_file_in_place_of_maestro() {
-    let host = host(TRIXIE_PODMAN, "nid00100").boot();
+fn two_aggregators(kind: Kind) {
+    let host = host(kind, "nid00100").boot();
     let install = "/media/ldms/ldms-install --pubkey /media/keys/ldms.pub --yes \
                    --role agg1=aggregator --role agg2=aggregator";
     let refused = host.run(install);
@@ -180,4 +189,14 @@ fn two_aggregators_and_one_with_a_file_in_place_of_maestro() {
     let mode = "stat --format '%a %u:%g' /var/lib/ldms/agg1 /srv/second";
     assert_eq!(host.ok(mode), "755 0:0\n750 0:0\n");
     host.ok("grep -q '^prdcr_add name=nid00007 ' /etc/ldms/agg2/ldmsd.conf");
+}
+
+#[test]
+fn two_aggregators_and_one_with_a_file_in_place_of_maestro_in_podman() {
+    two_aggregators(TRIXIE_PODMAN);
+}
+
+#[test]
+fn two_aggregators_and_one_with_a_file_in_place_of_maestro_in_docker() {
+    two_aggregators(TRIXIE_DOCKER);
 }
