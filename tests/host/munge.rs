@@ -268,7 +268,7 @@ fn keys_that_are_no_protection_or_no_keys_are_refused_before_anything_is_done() 
     host.ok("systemctl stop munge");
     let before = listing(&host);
     for (status, answers, says) in [
-        (2, "--set munge=image-key", "--set accept-insecure-munge-key=true"),
+        (2, "--set munge=image-key", "--accept-insecure-munge-key"),
         (
             4,
             "--set munge=key --set munge_key=/root/short.key",
@@ -290,11 +290,8 @@ fn keys_that_are_no_protection_or_no_keys_are_refused_before_anything_is_done() 
     assert_nothing_there(&host, "podman");
 
     // The public key, where somebody insists: told, and no protection at all.
-    let told = ends(
-        &host,
-        0,
-        &format!("{INSTALL} --set munge=image-key --set accept-insecure-munge-key=true"),
-    );
+    let told =
+        ends(&host, 0, &format!("{INSTALL} --set munge=image-key --accept-insecure-munge-key"));
     assert!(told.stderr.contains("which everybody has"), "{}", told.stderr);
     assert_eq!(ask_inside(&host, "podman", "-p 411 -a munge")["auth"], "munge");
     host.ok("systemctl start munge");
