@@ -7,12 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{Environment, Value};
 
-use crate::error::{Error, Result};
-use crate::profile::template::{Scope, url_host};
+use crate::error::{Error, Kind, Result};
+use crate::profile::template::{self, Scope, unfit, url_host};
 use crate::profile::{Format, hostlist};
 
 /// Most bytes of a configuration file.
@@ -26,16 +25,13 @@ pub fn render(
     templates: &BTreeMap<String, String>,
 ) -> Result<String> {
     let path = format!("config/{name}");
-    let Some(template) = templates.get(&path) else {
+    let Some(text) = templates.get(&path) else {
         return Err(Error::refused("the bundle has no such configuration template").at(path));
     };
     let text = environment(format)
-        .and_then(|environment| environment.render_named_str(&path, template, scope))
+        .and_then(|environment| environment.render_named_str(&path, text, scope))
         .map_err(|e| {
-            let detail = e.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-            let line = e.line().map(|line| format!(":{line}")).unwrap_or_default();
-            Error::usage(format!("the configuration cannot be written: {}{detail}", e.kind()))
-                .at(format!("{path}{line}"))
+            template::fault(Kind::Usage, "the configuration cannot be written", &path, &e)
         })?;
     check(format, text.as_bytes()).map_err(|why| {
         Error::failed(format!("what the template gives here is wrong: {why}")).at(&path)
@@ -47,18 +43,13 @@ pub fn render(
 pub fn check_template(
     path: &str,
     format: Format,
-    template: &str,
+    text: &str,
     known: &dyn Fn(&str) -> bool,
 ) -> Result<()> {
     let names = environment(format).and_then(|environment| {
-        environment.template_from_named_str(path, template).map(|t| t.undeclared_variables(false))
+        environment.template_from_named_str(path, text).map(|t| t.undeclared_variables(false))
     });
-    let names = names.map_err(|e| {
-        let detail = e.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-        let line = e.line().map(|line| format!(":{line}")).unwrap_or_default();
-        Error::usage(format!("this is no template: {}{detail}", e.kind()))
-            .at(format!("{path}{line}"))
-    })?;
+    let names = names.map_err(|e| template::fault(Kind::Usage, "this is no template", path, &e))?;
     match names.iter().find(|name| !known(name)) {
         None => Ok(()),
         Some(name) => {
@@ -123,29 +114,14 @@ fn check_ini(text: &str) -> Result<(), String> {
 }
 
 fn environment(format: Format) -> Result<Environment<'static>, minijinja::Error> {
-    let syntax = SyntaxConfig::builder()
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .keep_trailing_newline(true)
-        .build()?;
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_syntax(syntax);
+    let mut environment = template::environment(move |value| literal(format, value))?;
     environment.add_filter("url_host", url_host);
     environment
         .add_filter("each_host", |lists: Vec<String>| hostlist::expand(&lists).map_err(unfit));
     environment.add_filter("without_commas", |lists: Vec<String>| {
         hostlist::without_commas(&lists).map_err(unfit)
     });
-    environment.set_formatter(move |out, _, value| {
-        let text = literal(format, value).map_err(unfit)?;
-        out.write_str(&text).map_err(minijinja::Error::from)
-    });
     Ok(environment)
-}
-
-fn unfit(why: String) -> minijinja::Error {
-    minijinja::Error::new(ErrorKind::InvalidOperation, why)
 }
 
 /// A value as this format writes it.

@@ -15,8 +15,8 @@ use crate::service::{DataDir, HostFile, Service, Source};
 /// its own.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// Adds the files and directories of a service; gives the files that it reads when it starts, and
-/// of these those that it may write to itself.
+/// Adds the files and directories of a service; gives those that it only reads when it starts,
+/// and those that it may also write to.
 pub fn lay(
     wanted: &mut Wanted,
     service: &Service,

@@ -68,7 +68,7 @@ pub struct Outcome {
     pub plan: Plan,
     /// What was not done as wished, and why.
     pub warnings: Vec<String>,
-    /// What each new or changed service says to whoever installed it: its address, a next step.
+    /// What each service says to whoever installed it: its address, a next step.
     pub notices: Vec<String>,
 }
 

@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
+use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value as Jinja};
+
+use crate::error::{Error, Kind};
 
 /// Names and values that a template may use.
 pub type Scope = BTreeMap<String, Jinja>;
@@ -68,6 +71,37 @@ pub fn names_in_condition(condition: &str) -> Result<BTreeSet<String>, String> {
 pub fn sole_name(template: &str) -> Option<&str> {
     let name = template.strip_prefix("{{")?.strip_suffix("}}")?.trim();
     super::is_key(name).then_some(name)
+}
+
+/// An environment for templates of whole files: unknown names are errors, lines that only hold
+/// blocks vanish, and every `{{ value }}` is what `write` makes of it, or its reason to refuse it.
+pub fn environment<W>(write: W) -> Result<Environment<'static>, minijinja::Error>
+where
+    W: Fn(&Jinja) -> Result<String, String> + Send + Sync + 'static,
+{
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .keep_trailing_newline(true)
+        .build()?;
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_syntax(syntax);
+    environment.set_formatter(move |out, _, value| {
+        out.write_str(&write(value).map_err(unfit)?).map_err(minijinja::Error::from)
+    });
+    Ok(environment)
+}
+
+/// A reason as a template's error.
+pub fn unfit(why: String) -> minijinja::Error {
+    minijinja::Error::new(ErrorKind::InvalidOperation, why)
+}
+
+/// `what`, and what is wrong with the template at `path`, with its line.
+pub fn fault(kind: Kind, what: &str, path: &str, error: &minijinja::Error) -> Error {
+    let line = error.line().map(|line| format!(":{line}")).unwrap_or_default();
+    Error::new(kind, format!("{what}: {}", reason(error))).at(format!("{path}{line}"))
 }
 
 /// minijinja's message without the name and line of a template that has neither.

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
+use minijinja::{Value, context};
 
 use super::Target;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::profile::template;
 use crate::service::Service;
 
 /// Where commands are installed.
@@ -30,7 +30,7 @@ pub fn script(
     templates: &BTreeMap<String, String>,
 ) -> Result<Script> {
     let path = format!("units/{}.command", target.engine);
-    let template = templates
+    let source = templates
         .get(&path)
         .ok_or_else(|| Error::refused("the bundle has no template for commands").at(&path))?;
     let name = format!("ldms-{}", command.name);
@@ -41,33 +41,10 @@ pub fn script(
         image => &command.image_reference,
         args => &command.args,
     };
-    let text = environment()
-        .and_then(|environment| environment.render_named_str(&path, template, values))
-        .map_err(|e| {
-            let detail = e.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-            let line = e.line().map(|line| format!(":{line}")).unwrap_or_default();
-            Error::failed(format!("cannot write {name}: {}{detail}", e.kind()))
-                .at(format!("{path}{line}"))
-        })?;
+    let text = template::environment(quoted)
+        .and_then(|environment| environment.render_named_str(&path, source, values))
+        .map_err(|e| template::fault(Kind::Failed, &format!("cannot write {name}"), &path, &e))?;
     Ok(Script { path: format!("{COMMANDS}/{name}"), text })
-}
-
-/// Unknown names are errors, all output is quoted.
-fn environment() -> Result<Environment<'static>, minijinja::Error> {
-    let syntax = SyntaxConfig::builder()
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .keep_trailing_newline(true)
-        .build()?;
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_syntax(syntax);
-    environment.set_formatter(|out, _, value| {
-        let text =
-            quoted(value).map_err(|why| minijinja::Error::new(ErrorKind::InvalidOperation, why))?;
-        out.write_str(&text).map_err(minijinja::Error::from)
-    });
-    Ok(environment)
 }
 
 /// A text as one word, a list as several on lines of their own.

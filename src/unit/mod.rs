@@ -11,12 +11,12 @@ pub mod quote;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Object, ObjectRepr};
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
+use minijinja::{Value, context};
 
 use crate::engine::Kind;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::profile;
 use crate::service::{BootNumber, Munge, Service};
 
 /// A unit to be installed.
@@ -57,14 +57,12 @@ pub fn files(
     target: &Target,
     templates: &BTreeMap<String, String>,
 ) -> Result<Vec<UnitFile>> {
-    let environment = environment()?;
+    let environment = profile::template::environment(escaped)
+        .map_err(|e| Error::failed("cannot set up unit templates").because(e))?;
     let render = |file: &str, name: String, values: Value| {
         let (path, source) = template(templates, file)?;
         let text = environment.render_named_str(&path, source, values).map_err(|e| {
-            let detail = e.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-            let line = e.line().map(|line| format!(":{line}")).unwrap_or_default();
-            Error::failed(format!("cannot write {name}: {}{detail}", e.kind()))
-                .at(format!("{path}{line}"))
+            profile::template::fault(ErrorKind::Failed, &format!("cannot write {name}"), &path, &e)
         })?;
         if text.len() > SIZE_LIMIT {
             return Err(Error::usage(format!("{name} would be longer than {SIZE_LIMIT} bytes")));
@@ -207,31 +205,17 @@ impl Object for Quoted {
     }
 }
 
-/// The environment of the unit templates: unknown names are errors, all output is escaped.
-fn environment() -> Result<Environment<'static>> {
-    let syntax = SyntaxConfig::builder()
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .keep_trailing_newline(true)
-        .build()
-        .map_err(|e| Error::failed("cannot set up unit templates").because(e))?;
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_syntax(syntax);
-    environment.set_formatter(|out, _, value| {
-        let refuse = |why: String| minijinja::Error::new(ErrorKind::InvalidOperation, why);
-        let text = if let Some(quoted) = value.downcast_object_ref::<Quoted>() {
-            quoted.write().map_err(refuse)?
-        } else if let Some(text) = value.as_str() {
-            quote::text(text).map_err(refuse)?
-        } else if let Ok(number) = u64::try_from(value.clone()) {
-            number.to_string()
-        } else {
-            return Err(refuse(format!("a {} cannot be written into a unit", value.kind())));
-        };
-        out.write_str(&text).map_err(minijinja::Error::from)
-    });
-    Ok(environment)
+/// A value as it is written into a unit.
+fn escaped(value: &Value) -> Result<String, String> {
+    if let Some(quoted) = value.downcast_object_ref::<Quoted>() {
+        quoted.write()
+    } else if let Some(text) = value.as_str() {
+        quote::text(text)
+    } else if let Ok(number) = u64::try_from(value.clone()) {
+        Ok(number.to_string())
+    } else {
+        Err(format!("a {} cannot be written into a unit", value.kind()))
+    }
 }
 
 /// What the unit's `[Install]` section says, so that links and text cannot differ.
